@@ -1,0 +1,38 @@
+# `make retrain` and `make test` need Python 3.11 to 3.13, git and make, and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed-$(shell sha256sum requirements.lock pyproject.toml | sha256sum | cut -c1-16)
+
+.PHONY: setup retrain lint types test test-slow lock
+
+setup: $(READY)
+
+# --no-deps: the lock is complete, and each line of it is checked by hash.
+$(READY):
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+retrain: setup
+	$(BIN)/nightreel retrain
+	$(BIN)/nightreel recommend --user 1
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+# Rewrites the lock from pyproject.toml; needs uv (`pip install uv`). The file names no registry.
+lock:
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--python-version 3.11 --extra sample --extra dev pyproject.toml --output-file requirements.lock
