@@ -1,0 +1,134 @@
+"""A run's own checkout: a git worktree with a shared DVC cache, so that two runs never meet in one tree.
+
+Under `home/runs/RUN/`: `checkout/` the worktree, `lock` held by the process that works in it, `ready` written once the
+worktree is whole, `log.jsonl` what its steps said. A run is named by its inputs, so the same inputs find the same
+folder again, and whatever a killed run had finished.
+"""
+
+import configparser
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.git import git, snapshot
+from infra.locks import locked
+from infra.settings import Settings
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that decides a run: code, parameters, data."""
+
+    root: Path
+    commit: str
+    params: str
+    landed: str
+    as_of: str
+
+    @classmethod
+    def of(cls, root: Path, *, params: str, landed: str, as_of: str) -> "Inputs":
+        """The inputs of a run from the checkout `root` as it is now."""
+        return cls(root, snapshot(root), params, landed, as_of)
+
+    @property
+    def run(self) -> str:
+        """The run's name: the night's date and a digest of everything that decides the result."""
+        tree = git("rev-parse", f"{self.commit}^{{tree}}", at=self.root)
+        key = json.dumps([tree, self.params, self.landed])
+        return f"{self.as_of}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A run's folder while this process holds it."""
+
+    root: Path
+    folder: Path
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """The worktree."""
+        return self.folder / "checkout"
+
+    @property
+    def step_lock(self) -> Path:
+        """Held by the step that is at work, which may outlive a killed run by a moment."""
+        return self.folder / "step.lock"
+
+    @property
+    def log(self) -> Path:
+        """What the run's steps said, as JSON lines."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def ref(self) -> str:
+        """The git ref of the run's result."""
+        return f"refs/nightreel/runs/{self.run}"
+
+    def record(self, message: str) -> str:
+        """Commit what the run has made and point the run's ref at it; the commit's id."""
+        git("add", "-A", at=self.path)
+        if git("status", "--porcelain", at=self.path):
+            git("commit", "--no-verify", "-q", "-m", message, at=self.path)
+        commit = git("rev-parse", "HEAD", at=self.path)
+        git("update-ref", self.ref, commit, at=self.path)
+        return commit
+
+
+@contextmanager
+def checked_out(inputs: Inputs, settings: Settings) -> Iterator[Checkout]:
+    """The run's checkout, made or found, held against other processes until the block ends."""
+    run = Checkout(inputs.root, settings.home_dir / "runs" / inputs.run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with locked(run.folder / "lock"):
+        if not (run.folder / "ready").exists():
+            _make(run, inputs, settings)
+        with locked(run.step_lock):
+            pass  # a step of a killed run may still be ending
+        yield run
+
+
+def _make(run: Checkout, inputs: Inputs, settings: Settings) -> None:
+    with locked(settings.home_dir / "git.lock"):
+        shutil.rmtree(run.path, ignore_errors=True)
+        git("worktree", "prune", at=run.root)
+        git("worktree", "add", "--detach", "--force", str(run.path), inputs.commit, at=run.root)
+    (run.path / "params.yaml").write_text(inputs.params, encoding="utf-8")
+    (run.path / "data").mkdir(exist_ok=True)
+    (run.path / "data/landed.json").write_text(inputs.landed, encoding="utf-8")
+    _configure_dvc(run.path / ".dvc", settings)
+    (run.folder / "ready").touch()
+
+
+def _configure_dvc(folder: Path, settings: Settings) -> None:
+    """Point DVC at the shared cache (local) and at the remote (committed, so that a clone can pull)."""
+    local = configparser.ConfigParser()
+    local["cache"] = {"dir": str(settings.home_dir / "cache"), "type": '"reflink,hardlink,symlink,copy"'}
+    local["core"] = {"site_cache_dir": str(settings.home_dir / "dvc")}
+    _write(local, folder / "config.local")
+    if settings.remote:
+        shared = configparser.ConfigParser()
+        shared.read(folder / "config", encoding="utf-8")
+        shared["core"]["remote"] = "nightreel"
+        shared["'remote \"nightreel\"'"] = {"url": settings.remote} | (
+            {"endpointurl": settings.s3_endpoint} if settings.s3_endpoint and _is_s3(settings.remote) else {}
+        )
+        _write(shared, folder / "config")
+
+
+def _is_s3(url: str) -> bool:
+    return url.startswith("s3://")
+
+
+def _write(config: configparser.ConfigParser, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        config.write(file)

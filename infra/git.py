@@ -1,0 +1,58 @@
+"""The few git commands that a run needs, with an identity of its own so that none has to be configured."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from infra.errors import BadInput
+
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "nightreel",
+    "GIT_AUTHOR_EMAIL": "nightreel@localhost",
+    "GIT_COMMITTER_NAME": "nightreel",
+    "GIT_COMMITTER_EMAIL": "nightreel@localhost",
+}
+
+
+def git(*words: str, at: Path) -> str:
+    """Run git in the folder `at`; its standard output, stripped. Raises `BadInput` with git's own last line."""
+    done = subprocess.run(
+        ["git", "-c", "core.hooksPath=/dev/null", *words],
+        cwd=at,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | IDENTITY,
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise BadInput(f"git {words[0]} failed in {at}: {reason}")
+    return done.stdout.strip()
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The checkout's top folder around `start` (default: here).
+
+    Raises:
+        BadInput: not in a git checkout, no commit yet, or no `dvc.yaml` at its top.
+    """
+    start = (start or Path.cwd()).resolve()
+    try:
+        root = Path(git("rev-parse", "--show-toplevel", at=start))
+        git("rev-parse", "--verify", "HEAD", at=root)
+    except BadInput:
+        raise BadInput(
+            "Nightreel runs inside a git checkout with at least one commit, because a run's result is a commit. "
+            f"Received: {start}. Run `git init && git add -A && git commit -m Start`, or change to a checkout."
+        ) from None
+    if not (root / "dvc.yaml").is_file():
+        raise BadInput(f"No dvc.yaml at the top of the checkout {root}; the night's steps are read from there.")
+    return root
+
+
+def snapshot(root: Path) -> str:
+    """A commit of the tracked files as they are now, uncommitted changes included; nothing in `root` changes."""
+    dirty = git("stash", "create", at=root)
+    if not dirty:
+        return git("rev-parse", "HEAD", at=root)
+    return git("commit-tree", f"{dirty}^{{tree}}", "-p", "HEAD", "-m", "Uncommitted changes", at=root)

@@ -1,0 +1,18 @@
+"""A lock between processes of one machine that cannot be orphaned."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock named by the file `path`, waiting for whoever holds it.
+
+    The kernel frees the lock when its holder ends, killed or not. The file itself stays: it is empty and means nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

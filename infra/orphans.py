@@ -1,0 +1,49 @@
+"""A step's process ends with the process that started the run, so that a killed night leaves nothing at work.
+
+DVC starts steps through a shell, so the kernel's parent-death signal would watch the wrong process. The step instead
+watches the run's process by its id, and holds a lock for as long as it lives, which the next start of the run awaits.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.locks import locked
+
+OWNER = "NIGHTREEL_OWNER"
+POLL_SECONDS = 0.1
+
+
+@contextmanager
+def tied_to_owner() -> Iterator[None]:
+    """Hold the run's step lock and end this process when the run's process is gone. By hand there is no run."""
+    owner = os.environ.get(OWNER)
+    if owner is None:
+        yield
+        return
+    pid, _, lock = owner.partition(":")
+    threading.Thread(target=_watch, args=(int(pid),), daemon=True).start()
+    with locked(Path(lock)):
+        yield
+
+
+def owner_variable(step_lock: Path) -> dict[str, str]:
+    """The environment variable that ties the steps that this process starts to it."""
+    return {OWNER: f"{os.getpid()}:{step_lock}"}
+
+
+def _watch(pid: int) -> None:
+    while _alive(pid):
+        time.sleep(POLL_SECONDS)
+    os._exit(1)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

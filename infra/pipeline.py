@@ -1,0 +1,96 @@
+"""DVC in this process: reproduce one stage of a run's checkout, push what it made."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.checkout import Checkout
+from infra.errors import BadInput, NightreelError, Unreachable
+from infra.log import failure_in
+from infra.orphans import owner_variable
+from infra.settings import Settings
+
+
+class Pipeline:
+    """The stages of `dvc.yaml` in one checkout."""
+
+    def __init__(self, checkout: Checkout, settings: Settings) -> None:
+        self._checkout = checkout
+        self._settings = settings
+
+    def reproduce(self, stage: str) -> bool:
+        """Bring `stage` up to date; True when its command ran, False when its work was found.
+
+        Raises:
+            NightreelError: what the stage itself said when it failed, or that it died without a word.
+        """
+        from dvc.exceptions import DvcException
+
+        before = self._said()
+        with self._repo() as repo:
+            try:
+                repo.reproduce(targets=[stage], single_item=True)
+            except DvcException as error:
+                raise self._failure(stage, error, said=before) from error
+        return self._said() > before  # each command says at least that it is done
+
+    def push(self) -> None:
+        """Copy what the run's commit names to the DVC remote, if one is set. Raises `Unreachable`."""
+        if not self._settings.remote:
+            return
+        from dvc.exceptions import DvcException
+
+        with self._repo() as repo:
+            try:
+                repo.push()
+            except (DvcException, OSError) as error:
+                raise Unreachable(f"dvc push to {self._settings.remote} failed: {_root_cause(error)}") from error
+
+    @contextlib.contextmanager
+    def _repo(self) -> Iterator[Any]:
+        """The checkout as a DVC repository; DVC asks that the process stands in it."""
+        from dvc.repo import Repo
+
+        logging.getLogger("dvc").setLevel(logging.ERROR)
+        with contextlib.chdir(self._checkout.path), _environment(self._variables()), Repo(str(Path.cwd())) as repo:
+            yield repo
+
+    def _variables(self) -> dict[str, str]:
+        access, secret = self._settings.s3_access_key, self._settings.s3_secret_key
+        keys = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+        return {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "NIGHTREEL_LOG": str(self._checkout.log),
+            "NIGHTREEL_HOME": str(self._settings.home_dir),
+            **owner_variable(self._checkout.step_lock),
+        } | {name: key.get_secret_value() for name, key in keys.items() if key}
+
+    def _said(self) -> int:
+        return self._checkout.log.stat().st_size if self._checkout.log.exists() else 0
+
+    def _failure(self, stage: str, error: Exception, *, said: int) -> NightreelError:
+        return failure_in(self._checkout.log, start=said) or BadInput(
+            f"Step {stage} ended without a word: {_root_cause(error)}. It was killed (out of memory?) or has a defect; "
+            f"see {self._checkout.log}"
+        )
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,160 @@
+"""MLflow: one experiment and one registered model a recommender; runs and versions are found by key before made."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import BadInput, Unreachable
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+KEY = "nightreel.key"
+
+
+class Registry:
+    """The MLflow experiment and registered model called `name`."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self.name = name
+        self._settings = settings
+        home = settings.home_dir
+        self.uri = settings.mlflow_uri or f"sqlite:///{home / 'mlflow.db'}"
+        self._artifacts = settings.mlflow_artifacts or (None if settings.mlflow_uri else str(home / "mlartifacts"))
+
+    @cached_property
+    def _client(self) -> Any:
+        # A night fails over to "try again tomorrow" sooner than MLflow's own seven retries, which take minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+        self._settings.home_dir.mkdir(parents=True, exist_ok=True)
+        import mlflow
+
+        for chatter in ("mlflow", "alembic"):
+            logging.getLogger(chatter).setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(self.uri)
+        return mlflow.MlflowClient(tracking_uri=self.uri)
+
+    @contextmanager
+    def _asked(self) -> Iterator[Any]:
+        """The client, its errors put into a sentence."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield self._client
+        except (MlflowException, SQLAlchemyError) as error:
+            told = " ".join(str(error).split())[:300]
+            raise Unreachable(f"MLflow at {self.uri.split('@')[-1]} did not carry out a request: {told}") from error
+
+    @cached_property
+    def experiment(self) -> str:
+        """The experiment's id; made on first use."""
+        with self._asked() as client:
+            found = client.get_experiment_by_name(self.name)
+            if found is not None:
+                return str(found.experiment_id)
+            return str(client.create_experiment(self.name, artifact_location=self._artifacts))
+
+    def run(self, key: str, *, title: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """The id of the MLflow run with this key, found or made."""
+        with self._asked() as client:
+            found = client.search_runs([self.experiment], filter_string=f"tags.`{KEY}` = '{key}'", max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+            nested = {"mlflow.parentRunId": parent} if parent else {}
+            tags = {KEY: key, "mlflow.runName": title, **tags, **nested}
+            return str(client.create_run(self.experiment, tags=tags).info.run_id)
+
+    def is_finished(self, run: str) -> bool:
+        """Whether all of the run was logged before."""
+        with self._asked() as client:
+            return bool(client.get_run(run).info.status == "FINISHED")
+
+    def finish(self, run: str) -> None:
+        """Mark the run as whole."""
+        with self._asked() as client:
+            client.set_terminated(run, status="FINISHED")
+
+    def log(self, run: str, *, params: Mapping[str, object], metrics: Sequence[tuple[str, float, int]]) -> None:
+        """Log parameters and `(name, value, step)` metrics; `@` in a name becomes `_at_`, which MLflow allows."""
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        values = [Metric(_allowed(name), value, now, step) for name, value, step in metrics]
+        settings = [Param(name, str(value)[:6000]) for name, value in params.items()]
+        with self._asked() as client:
+            for at in range(0, max(len(values), len(settings), 1), 100):
+                client.log_batch(run, metrics=values[at : at + 100], params=settings[at : at + 100])
+
+    def log_inputs(self, run: str, digests: Mapping[str, tuple[str, str]]) -> None:
+        """Name the data sets that the run read: `{name: (digest, source)}`; MLflow keeps 36 characters of a digest."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(name=name, digest=digest[:36], source_type="local", source=source),
+                [InputTag("mlflow.data.context", "training"), InputTag("sha256", digest)],
+            )
+            for name, (digest, source) in digests.items()
+        ]
+        with self._asked() as client:
+            client.log_inputs(run, inputs)
+
+    def log_files(self, run: str, source: Path, target: str) -> None:
+        """Copy a file or a folder to the run's artifacts, under `target`."""
+        with self._asked() as client:
+            (client.log_artifacts if source.is_dir() else client.log_artifact)(run, str(source), target)
+
+    def log_model(self, run: str, **model: Any) -> str:
+        """Log a pyfunc model from code under the run; its URI."""
+        import mlflow
+
+        with self._asked(), mlflow.start_run(run_id=run, log_system_metrics=False):
+            return str(mlflow.pyfunc.log_model(**model).model_uri)
+
+    def version_of(self, key: str) -> "ModelVersion | None":
+        """The model version with this key, if there is one."""
+        with self._asked() as client:
+            found = client.search_model_versions(f"name = '{self.name}' and tags.`{KEY}` = '{key}'")
+            return found[0] if found else None
+
+    def create_version(self, key: str, *, source: str, run: str, tags: Mapping[str, str]) -> str:
+        """Register a model version under this key; its number."""
+        with self._asked() as client:
+            if not client.search_registered_models(f"name = '{self.name}'"):
+                client.create_registered_model(self.name)
+            made = client.create_model_version(self.name, source, run, tags={KEY: key, **tags})
+            return str(made.version)
+
+    def tag_version(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a model version."""
+        with self._asked() as client:
+            for name, value in tags.items():
+                client.set_model_version_tag(self.name, version, name, value)
+
+    def tags_of(self, version: str) -> dict[str, str]:
+        """Tags of a model version. Raises `BadInput` when there is no such version."""
+        with self._asked() as client:
+            for found in client.search_model_versions(f"name = '{self.name}'"):
+                if str(found.version) == version:
+                    return dict(found.tags)
+        raise BadInput(f"There is no model version {version} of {self.name} in MLflow at {self.uri.split('@')[-1]}")
+
+    def mirror(self, alias: str, version: str) -> None:
+        """Point `alias` at `version` where it does not yet."""
+        with self._asked() as client:
+            registered = client.get_registered_model(self.name)
+            if str(registered.aliases.get(alias)) != version:
+                client.set_registered_model_alias(self.name, alias, version)
+
+
+def _allowed(name: str) -> str:
+    return name.replace("@", "_at_").replace("=", "/")

@@ -1,0 +1,122 @@
+"""S3 through boto3: the client, `s3://` URLs, and what a person reads when S3 says no."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from infra.errors import BadInput, NightreelError, Unreachable
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+SCHEME = "s3://"
+CREDENTIALS = "Set NIGHTREEL_S3_ACCESS_KEY and NIGHTREEL_S3_SECRET_KEY, or an AWS profile or role"
+NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
+# seconds; three attempts, so a dead server is told within about two minutes and a refused connection at once
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 5, 30, 3
+
+
+def client(settings: Settings) -> "S3Client":
+    """An S3 client for the endpoint, region and credentials of `settings`. Contacts nobody.
+
+    Raises:
+        BadInput: only one half of the credentials is set, or the endpoint is no URL.
+    """
+    import boto3
+
+    access, secret = settings.s3_access_key, settings.s3_secret_key
+    if (access is None) != (secret is None):
+        have, lack = ("SECRET", "ACCESS") if access is None else ("ACCESS", "SECRET")
+        raise BadInput(
+            f"S3 credentials come in pairs. Received: NIGHTREEL_S3_{have}_KEY without NIGHTREEL_S3_{lack}_KEY"
+        )
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        # servers other than AWS seldom have a host name for each bucket
+        s3={"addressing_style": "path" if settings.s3_endpoint else "auto"},
+    )
+    try:
+        connection: S3Client = boto3.client(
+            "s3",
+            endpoint_url=settings.s3_endpoint,
+            region_name=settings.s3_region,
+            aws_access_key_id=access.get_secret_value() if access else None,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            config=config,
+        )
+        return connection
+    except ValueError:
+        raise BadInput(f"NIGHTREEL_S3_ENDPOINT must be an http(s) URL. Received: {settings.s3_endpoint!r}") from None
+    except NO_CREDENTIALS as error:
+        raise BadInput(f"S3 credentials cannot be used: {_line(error)}. {CREDENTIALS}.") from None
+
+
+def parse_url(url: str) -> tuple[str, str]:
+    """Bucket and prefix of `s3://bucket/prefix`; the prefix has no slash at either end and may be empty.
+
+    Raises:
+        BadInput: `url` is no such URL.
+    """
+    bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
+    if not url.startswith(SCHEME) or not bucket:
+        raise BadInput(f"An S3 address looks like s3://bucket/prefix. Received: {url!r}")
+    return bucket, prefix.strip("/")
+
+
+@contextmanager
+def s3_errors(where: str) -> Iterator[None]:
+    """Turn whatever boto3 raises inside into one sentence about `where`, an `s3://` address.
+
+    Raises:
+        BadInput: credentials, bucket, region or name are wrong: trying again will not help.
+        Unreachable: the server is gone, too slow or failing: trying again may help.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _answered(where, error) from error
+    except NO_CREDENTIALS as error:
+        raise BadInput(f"No S3 credentials for {where}: {_line(error)}. {CREDENTIALS}.") from error
+    except ParamValidationError as error:
+        raise BadInput(f"S3 does not take the address {where}: {_line(error)}") from error
+    except BotoCoreError as error:
+        raise Unreachable(
+            f"S3 did not answer for {where}: {_line(error)}. Check the endpoint and try again."
+        ) from error
+
+
+def status(error: Exception) -> int:
+    """The HTTP status of S3's answer, 0 when there was none."""
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) if isinstance(error, ClientError) else 0
+
+
+def _answered(where: str, error: ClientError) -> NightreelError:
+    code = error.response.get("Error", {}).get("Code", "")
+    number = status(error)
+    if code == "NoSuchBucket" or (number == 404 and error.operation_name == "HeadBucket"):
+        return BadInput(f"The bucket of {where} does not exist. Create it, or correct the address.")
+    if number in (301, 307, 400) and code in ("301", "PermanentRedirect", "AuthorizationHeaderMalformed"):
+        return BadInput(f"The bucket of {where} is in another region. Set NIGHTREEL_S3_REGION to the bucket's own.")
+    if number in (401, 403) or code in ("ExpiredToken", "InvalidToken"):
+        return BadInput(f"S3 refused access to {where} ({code or number}). Check the credentials and their rights.")
+    if number >= 500 or number == 429 or code in ("SlowDown", "RequestTimeout"):
+        return Unreachable(f"S3 failed to answer for {where} ({code or number}). Try again later.")
+    return BadInput(f"S3 did not accept a request for {where}: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,81 @@
+"""Where this installation keeps things and which services it talks to.
+
+Settings differ between a laptop and production; parameters (`params.yaml`) decide what is trained. Nothing here
+changes a model, so none of it is part of a run's key.
+"""
+
+import getpass
+import subprocess
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import BadInput
+
+
+class Settings(BaseSettings):
+    """Read from the environment, prefix `NIGHTREEL_`; every field has a default that works on one machine.
+
+    Attributes:
+        home: folder of all local state; default `.nightreel` beside the checkout's `.git`.
+        store: release store and ledgers: a folder or `s3://bucket/prefix`; default `home/store`.
+        remote: DVC remote to push each run to, a folder or `s3://bucket/prefix`; none by default.
+        mlflow_uri: MLflow tracking and registry; default SQLite under `home`.
+        mlflow_artifacts: where new MLflow experiments keep artifacts; default a folder under `home`.
+        s3_endpoint: S3 endpoint; none means AWS.
+        s3_access_key, s3_secret_key: S3 credentials; none means boto3's own search (environment, profile, role).
+        s3_region: region of buckets.
+        actor: who the ledger names for what this process does; default the operating system's user.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="NIGHTREEL_", frozen=True, extra="ignore")
+
+    home: Path | None = None
+    store: str | None = None
+    remote: str | None = None
+    mlflow_uri: str | None = None
+    mlflow_artifacts: str | None = None
+    s3_endpoint: str | None = None
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_region: str = "us-east-1"
+    actor: str | None = None
+
+    @cached_property
+    def home_dir(self) -> Path:
+        """`home`, made absolute. Raises `BadInput` outside a git checkout when `home` is not set."""
+        return (self.home or git_common_dir().parent / ".nightreel").resolve()
+
+    @property
+    def who(self) -> str:
+        """Whom the ledger names for what this process does."""
+        return self.actor or getpass.getuser()
+
+    @property
+    def store_url(self) -> str:
+        """The release store's folder or `s3://` URL."""
+        return self.store or str(self.home_dir / "store")
+
+
+def git_common_dir(start: Path | None = None) -> Path:
+    """The `.git` folder that all worktrees of the checkout at `start` (default: here) share.
+
+    Raises:
+        BadInput: `start` is not inside a git checkout.
+    """
+    start = (start or Path.cwd()).resolve()
+    asked = subprocess.run(
+        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
+        cwd=start,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode != 0:
+        raise BadInput(
+            f"Nightreel runs inside a git checkout, because a run's result is a commit. Received: {start}, which is "
+            "in none. Run `git init && git add -A && git commit -m 'Start'` there, or change to a checkout."
+        )
+    return Path(asked.stdout.strip())
