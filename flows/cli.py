@@ -1,0 +1,211 @@
+"""The command line. Commands import what they need when they run, so that `--help` answers at once."""
+
+import json
+import sys
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from infra.errors import NightreelError
+
+app = typer.Typer(
+    name="nightreel",
+    help="Retrain a video recommender every night and let nothing unproven reach viewers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class Source(StrEnum):
+    """Where the data comes from."""
+
+    movielens = "movielens"
+    kuairand = "kuairand"
+    files = "files"
+
+
+class Split(StrEnum):
+    """How a holdout is chosen."""
+
+    last_out = "last-out"
+    time = "time"
+    random = "random"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+SourceOption = Annotated[Source, typer.Option(help="Reader of the data.")]
+PathOption = Annotated[
+    str | None, typer.Option(help="Folder or s3://bucket/prefix; none means the MovieLens sample.", metavar="DIR|S3URL")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Set a parameter, such as train.ease.l2=100.", metavar="KEY=VALUE")
+]
+Day = Annotated[datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Last day the night may know.")]
+NameOption = Annotated[str | None, typer.Option(help="Recommender; by default the only one.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the ledger.")]
+
+
+@app.command()
+def retrain(
+    source: SourceOption = Source.movielens,
+    path: PathOption = None,
+    as_of: Day = None,
+    overrides: SetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Run one night: land, validate, train, evaluate, gate, register, release."""
+    from flows.run import run_night
+
+    outcome = run_night(source.value, path, as_of and as_of.date(), overrides or [])
+    from flows.view import show, show_outcome
+
+    show(outcome.as_row(), show_outcome, as_json=as_json)
+    raise typer.Exit(1 if outcome.status == "refused" else 0)
+
+
+@app.command()
+def replay(
+    path: Annotated[str, typer.Option(help="Folder of the log.", metavar="DIR|S3URL")],
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First night.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last night.")],
+    source: SourceOption = Source.kuairand,
+    overrides: SetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Run one night a day over a real log, each knowing only what had landed by then."""
+    from flows.run import run_replay
+    from flows.view import show, show_replay
+
+    outcomes = run_replay(source.value, path, first.date(), last.date(), overrides or [])
+    show([outcome.as_row() for outcome in outcomes], show_replay, as_json=as_json)
+
+
+@app.command()
+def leaderboard(
+    source: SourceOption = Source.movielens,
+    path: PathOption = None,
+    split: Annotated[Split, typer.Option(help="How the holdout is chosen.")] = Split.last_out,
+    k: Annotated[int, typer.Option(min=1, help="List length.")] = 10,
+    overrides: SetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate every candidate; register and release nothing."""
+    from flows.run import run_leaderboard
+    from flows.view import show, show_leaderboard
+
+    rows = run_leaderboard(source.value, path, split.value, k, overrides or [])
+    show(rows, show_leaderboard, as_json=as_json)
+
+
+@app.command()
+def schedule(
+    cron: Annotated[str, typer.Option(help="When, in cron's five fields, UTC.")] = "0 2 * * *",
+    source: SourceOption = Source.movielens,
+    path: PathOption = None,
+    overrides: SetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Make the Prefect deployment that runs a night by the clock."""
+    from flows.run import make_schedule
+    from flows.view import show, show_fields
+
+    show(make_schedule(cron, source.value, path, overrides or []), show_fields, as_json=as_json)
+
+
+@app.command()
+def worker() -> None:
+    """Run scheduled nights as they come due, each in a process of its own, until interrupted."""
+    from flows.run import run_worker
+
+    run_worker()
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Option(help="The viewer's id.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many videos.")] = 10,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a viewer would be shown now, from the live release and nothing else."""
+    from flows.live import Live
+    from flows.view import show, show_recommended
+
+    live = Live.open(name)
+    answer = live.bundle().recommend(user, k=k)
+    row = {"user": user, "release": live.head.release, "seq": live.head.seq, "reason": answer.reason}
+    show(row | {"videos": answer.videos}, show_recommended, as_json=as_json)
+
+
+@app.command()
+def releases(name: NameOption = None, as_json: Json = False) -> None:
+    """List every ledger entry: what went live, when, by whom and why."""
+    from flows.live import Live
+    from flows.view import show, show_releases
+
+    show([entry.model_dump() for entry in Live.open(name).ledger.entries()], show_releases, as_json=as_json)
+
+
+@app.command("show")
+def show_release(
+    release: Annotated[str, typer.Argument(help="A release's id, or its first characters.")],
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show one release: what it is made of, its verdict, when it was live."""
+    from flows.live import Live
+    from flows.view import show, show_manifest
+
+    show(Live.open(name).describe(release), show_manifest, as_json=as_json)
+
+
+@app.command()
+def status(name: NameOption = None, as_json: Json = False) -> None:
+    """Say what is live."""
+    from flows.live import Live
+    from flows.view import show, show_fields
+
+    show(Live.open(name).status(), show_fields, as_json=as_json)
+
+
+@app.command()
+def promote(
+    model_version: Annotated[str, typer.Argument(help="Number of a model version in MLflow.")],
+    reason: Reason,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Make a model version that passed the gate live."""
+    from flows.live import Live
+    from flows.view import show, show_fields
+
+    show(Live.open(name).promote(model_version, reason=reason).model_dump(), show_fields, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    reason: Reason,
+    to: Annotated[int | None, typer.Option(help="Ledger entry to go back to; none means the one before.")] = None,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to an earlier release."""
+    from flows.live import Live
+    from flows.view import show, show_fields
+
+    show(Live.open(name).rollback(to, reason=reason).model_dump(), show_fields, as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line; a `NightreelError` ends in its sentence and its exit code."""
+    try:
+        app()
+    except NightreelError as error:
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": type(error).__name__, "message": str(error)}))
+        else:
+            typer.secho(f"{type(error).__name__}: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(error.exit_code)

@@ -1,0 +1,238 @@
+"""One night: from raw logs to a live release, or a reasoned refusal that leaves the live release as it was."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows.outcome import Outcome, Request, Status
+from flows.steps import land_step, register_step, release_step, stage_step
+from flows.verdict_page import verdict_markdown
+from infra.checkout import Checkout, Inputs, checked_out
+from infra.errors import NightreelError
+from infra.git import project_root
+from infra.pipeline import Pipeline
+from infra.registry import Registry
+from infra.settings import Settings
+from infra.stores import open_store
+from lineage.canonical import sha256_of_file
+from lineage.ledger import Draft, Entry, Ledger, LostRace
+from lineage.releases import Releases
+from tasks import paths
+from tasks.bundle import bundle, serves_the_same
+from tasks.params import Params, load_params
+from tasks.stage import read_json, write_json
+
+NO_VERDICT: Mapping[str, Any] = {"checks": [], "against": None}
+
+
+@dataclass
+class Night:
+    """One run while it happens: its checkout, its services, and how long each step took."""
+
+    checkout: Checkout
+    params: Params
+    name: str
+    code: str
+    settings: Settings
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        store = open_store(self.settings.store_url, self.settings)
+        self.pipeline = Pipeline(self.checkout, self.settings)
+        self.registry = Registry(self.settings, self.name)
+        self.ledger = Ledger(store, self.name)
+        self.releases = Releases(store, self.settings.home_dir / "releases")
+
+    def stage(self, name: str) -> None:
+        """Bring one DVC stage up to date."""
+        with self.timed(name):
+            stage_step(name, self.pipeline, self.checkout)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the block's wall time to `seconds[step]`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + round(time.perf_counter() - started, 2)
+
+    def read(self, metrics: Path) -> dict[str, Any]:
+        """A metrics file of the run."""
+        return read_json(self.checkout.path / metrics)
+
+
+@flow(name="night", flow_run_name="night-{request.source}", persist_result=False)
+def night(request: Request) -> Outcome:
+    """Run one night.
+
+    Raises:
+        BadInput, Unreachable: nothing could be judged; the sentence says why.
+        Refused: the data is not fit to train on.
+    """
+    with _opened(request) as run:
+        train_and_measure(run)
+        outcome = _judge_and_release(run)
+        write_json(run.checkout.folder / "outcome.json", outcome.as_row())
+        return outcome
+
+
+@flow(name="leaderboard", flow_run_name="leaderboard-{request.source}", persist_result=False)
+def measure(request: Request) -> Outcome:
+    """Train and evaluate every candidate and stop there: nothing is registered, nothing goes live."""
+    with _opened(request) as run:
+        train_and_measure(run)
+        return _outcome(run, "measured", commit=run.checkout.record(f"Leaderboard {run.checkout.run}"))
+
+
+@contextmanager
+def _opened(request: Request) -> Iterator[Night]:
+    """Land the data, and hold the run's checkout until the block ends."""
+    root = project_root(Path(request.root))
+    params = load_params(root / "params.yaml", request.overrides)
+    settings = Settings(home=Settings().home_dir)
+    name = params.name or request.source
+    params = params.model_copy(update={"name": name})
+    started = time.perf_counter()
+    landed = land_step(request.source, request.path, name, settings, request.as_of)
+    text = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
+    inputs = Inputs.of(root, params=text, landed=landed.as_json(), as_of=str(landed.as_of))
+    with checked_out(inputs, settings) as checkout:
+        night = Night(checkout, params, name, inputs.commit, settings)
+        night.seconds["land"] = round(time.perf_counter() - started, 2)
+        get_run_logger().info("run %s in %s", checkout.run, checkout.path)
+        yield night
+
+
+def train_and_measure(run: Night) -> None:
+    """From landed files to the challenger and its index. A candidate that fails is left behind."""
+    for stage in ("ingest", "validate", "prepare"):
+        run.stage(stage)
+    for candidate in run.params.candidates:
+        try:
+            run.stage(f"train@{candidate}")
+            run.stage(f"evaluate@{candidate}")
+        except NightreelError as error:
+            run.failed[candidate] = str(error)
+            get_run_logger().error("candidate %s is out: %s", candidate, error)
+    run.stage("index")
+
+
+def _judge_and_release(run: Night) -> Outcome:
+    """Gate against whatever is live, and go live. Who loses a race against another run gates again."""
+    while True:
+        head = run.ledger.head()
+        live = run.releases.manifest(head.release) if head else None
+        if head and live and serves_the_same(run.checkout.path, _challenger(run), live):
+            return _unchanged(run, head)
+        if reason := _withdrawn(run):
+            commit = run.checkout.record(f"Night {run.checkout.run}: withdrawn")
+            return _outcome(run, "refused", commit=commit, reasons=(reason,))
+        verdict, commit = _verdict(run, head)
+        version, release = _register(run, commit, passed=verdict["passed"])
+        if not verdict["passed"]:
+            return _outcome(run, "refused", verdict=verdict, commit=commit, model_version=version)
+        draft = Draft(
+            action="release",
+            release=release,
+            model_version=version,
+            verdict=sha256_of_file(run.checkout.path / paths.VERDICT),
+            run=run.checkout.run,
+            commit=commit,
+            by=run.settings.who,
+            reason="passed the gate",
+        )
+        try:
+            with run.timed("release"):
+                entry = release_step(draft, head, run.ledger, run.releases, run.registry)
+        except LostRace:
+            get_run_logger().warning("another run went live first, so the verdict is stale: gating again")
+            continue
+        live_now = {"release": release, "seq": entry.seq, "model_version": version}
+        return _outcome(run, "released", verdict=verdict, commit=commit, **live_now)
+
+
+def _challenger(run: Night) -> str:
+    return str(run.read(paths.INDEX_METRICS)["challenger"])
+
+
+def _unchanged(run: Night, live: Entry) -> Outcome:
+    """Nothing new to release. A night killed between its entry and the alias is finished here."""
+    get_run_logger().info("the live release %s already serves this: nothing to do", live.release[:12])
+    commit = run.checkout.record(f"Night {run.checkout.run}: unchanged")
+    if live.model_version:
+        run.registry.mirror("champion", live.model_version)
+    return _outcome(
+        run, "unchanged", commit=commit, release=live.release, seq=live.seq, model_version=live.model_version
+    )
+
+
+def _withdrawn(run: Night) -> str | None:
+    """Why this may not go live by itself: a person rolled back from the very same bytes."""
+    for release, entry in run.ledger.withdrawn().items():
+        if serves_the_same(run.checkout.path, _challenger(run), run.releases.manifest(release)):
+            return (
+                f"{entry.by} rolled back from release {release[:12]}, which serves the same, in ledger entry "
+                f"{entry.seq}: {entry.reason}. Only `nightreel promote` brings it back."
+            )
+    return None
+
+
+def _verdict(run: Night, head: Entry | None) -> tuple[dict[str, Any], str]:
+    """Evaluate the champion again, judge, and record the run; the verdict and the run's commit."""
+    write_json(run.checkout.path / paths.CHAMPION, {"release": head.release if head else None})
+    run.stage("champion")
+    run.stage("gate")
+    verdict = run.read(paths.VERDICT)
+    create_markdown_artifact(verdict_markdown(verdict), key="verdict", description=run.checkout.run)
+    word = "passed" if verdict["passed"] else "refused"
+    get_run_logger().info("verdict: %s %s", verdict["challenger"], word)
+    return verdict, run.checkout.record(f"Night {run.checkout.run}: {verdict['challenger']} {word}")
+
+
+def _register(run: Night, commit: str, *, passed: bool) -> tuple[str, str]:
+    """Publish the bundle (which changes nothing yet) and register it; model version and release."""
+    with run.timed("register"):
+        folder = run.checkout.folder / "bundle"
+        manifest = bundle(run.checkout.path, folder, params=run.params, code=run.code)
+        release = run.releases.publish(folder, manifest)
+        tags = {
+            "nightreel.candidate": manifest.candidate,
+            "nightreel.commit": commit,
+            "nightreel.release": release,
+            "nightreel.run": run.checkout.run,
+            "nightreel.verdict": "passed" if passed else "refused",
+            **{f"nightreel.data.{name}": str(digest) for name, digest in manifest.data.items()},
+        }
+        return register_step(run.checkout, folder, run.registry, run.pipeline, tags), release
+
+
+def _outcome(run: Night, status: Status, *, verdict: Mapping[str, Any] = NO_VERDICT, **known: Any) -> Outcome:
+    rows, index = run.read(paths.VALIDATION_METRICS)["rows"], run.read(paths.INDEX_METRICS)
+    primary: Mapping[str, Any] = next((check for check in verdict["checks"] if check["name"] == "primary"), {})
+    reasons = tuple(check["reason"] for check in verdict["checks"] if not check["passed"])
+    facts = {
+        "status": status,
+        "name": run.name,
+        "run": run.checkout.run,
+        "as_of": str(run.read(paths.LANDED)["as_of"]),
+        "rows": rows["events"]["raw"],
+        "quarantined": sum(table["quarantined"] for table in rows.values()),
+        "challenger": index["challenger"],
+        "primary": run.params.evaluate.primary,
+        "challenger_score": index["candidates"][index["challenger"]],
+        "champion_score": primary.get("champion") if verdict["against"] == "champion" else None,
+        "reasons": reasons,
+        "failed_candidates": run.failed,
+        "seconds": run.seconds,
+        "docs": str(run.checkout.path / paths.DOCS / "index.html"),
+    }
+    return Outcome.model_validate(facts | known)

@@ -1,0 +1,64 @@
+"""What a night is asked for and what it answers."""
+
+from datetime import date
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["released", "unchanged", "refused", "stopped", "measured"]
+SourceKind = Literal["movielens", "kuairand", "files"]
+
+
+class Request(BaseModel):
+    """One night.
+
+    Attributes:
+        root: the checkout to run from.
+        source: which reader lands the data; `path` is a folder or `s3://` prefix, none means the sample.
+        as_of: the last day that the night may know; None: what the source's clock says.
+        overrides: `key=value` settings of parameters.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    source: SourceKind = "movielens"
+    path: str | None = None
+    as_of: date | None = None
+    overrides: tuple[str, ...] = ()
+
+
+class Outcome(BaseModel):
+    """How a night ended.
+
+    Attributes:
+        status: `released`; `unchanged`: the live release already serves these bytes; `refused`: the gate said no;
+            `stopped`: nothing could be judged; `measured`: a leaderboard, which releases nothing.
+        primary: the primary metric's name; `challenger_score` and `champion_score` are its values.
+        reasons: why it was refused or stopped.
+        seconds: wall time of each step.
+        docs: the run's Data Docs.
+    """
+
+    status: Status
+    name: str
+    as_of: str
+    run: str | None = None
+    commit: str | None = None
+    rows: int | None = None
+    quarantined: int | None = None
+    challenger: str | None = None
+    primary: str | None = None
+    challenger_score: float | None = None
+    champion_score: float | None = None
+    release: str | None = None
+    seq: int | None = None
+    model_version: str | None = None
+    reasons: tuple[str, ...] = ()
+    failed_candidates: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    docs: str | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """The outcome as plain JSON types."""
+        return self.model_dump(mode="json")

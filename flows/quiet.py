@@ -1,0 +1,42 @@
+"""Prefect's terminal log in one readable form: a time, the step, a sentence."""
+
+import logging
+import os
+from pathlib import Path
+
+from infra.errors import NightreelError
+
+CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Beginning subflow run")
+
+
+class Readable(logging.Filter):
+    """Drops Prefect's own life-cycle lines, and the trace of errors whose sentence says it all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is worth a line."""
+        if record.exc_info and isinstance(record.exc_info[1], NightreelError):
+            record.exc_info, record.exc_text = None, None
+        return not str(record.msg).startswith(CHATTER)
+
+
+def prefect_at_home(home: Path) -> None:
+    """Keep Prefect's state under `home` and its terminal lines short. Call before Prefect is imported."""
+    (home / "prefect").mkdir(parents=True, exist_ok=True)  # its server dies without a word where this is missing
+    os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_DATEFMT", "%H:%M:%S")
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT", "%(asctime)s  %(message)s")
+    os.environ.setdefault(
+        "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT", "%(asctime)s  %(task_run_name)-15s  %(message)s"
+    )
+
+
+def make_readable() -> None:
+    """Attach `Readable` to what Prefect prints. Call after Prefect is imported."""
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect.flow_engine"):
+        logger = logging.getLogger(name)
+        logger.addFilter(Readable())
+        for handler in logger.handlers:
+            handler.addFilter(Readable())

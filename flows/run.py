@@ -1,0 +1,79 @@
+"""Start flows from the command line: set Prefect's home and its tone first, then import it."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from flows.quiet import make_readable, prefect_at_home
+from infra.errors import BadInput
+from infra.git import project_root
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome, Request
+
+
+def _request(source: str, path: str | None, as_of: date | None, overrides: Sequence[str]) -> "Request":
+    from flows.outcome import Request
+
+    root = project_root()
+    return Request.model_validate(
+        {"root": str(root), "source": source, "path": path, "as_of": as_of, "overrides": tuple(overrides)}
+    )
+
+
+def _prefect_ready() -> None:
+    """After this, Prefect may be imported. The server that it starts for itself takes about ten seconds."""
+    prefect_at_home(Settings().home_dir)
+    import prefect  # noqa: F401 - imported for its logging set-up, which the filters are attached to
+
+    make_readable()
+
+
+def run_night(source: str, path: str | None, as_of: date | None, overrides: Sequence[str]) -> "Outcome":
+    """One night in this process."""
+    request = _request(source, path, as_of, overrides)
+    _prefect_ready()
+    from flows.night import night
+
+    return night(request)
+
+
+def run_replay(source: str, path: str, first: date, last: date, overrides: Sequence[str]) -> "list[Outcome]":
+    """One night a day from `first` to `last`."""
+    if last < first:
+        raise BadInput(f"--to must not lie before --from. Received: --from {first} --to {last}")
+    request = _request(source, path, None, overrides)
+    _prefect_ready()
+    from flows.replay import replay
+
+    return replay(request, first, last)
+
+
+def run_leaderboard(
+    source: str, path: str | None, split: str, k: int, overrides: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Train and evaluate all candidates; one row each, best first."""
+    measured = [f"prepare.split={split}", f"evaluate.ks=[{k}]", f"evaluate.primary=ndcg@{k}"]
+    request = _request(source, path, None, [*overrides, *measured])
+    _prefect_ready()
+    from flows.leaderboard import leaderboard
+
+    return leaderboard(request)
+
+
+def make_schedule(cron: str, source: str, path: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """Make the deployment; what it is called and when it runs."""
+    request = _request(source, path, None, overrides)
+    _prefect_ready()
+    from flows import schedule
+
+    return schedule.make_schedule(cron, request)
+
+
+def run_worker() -> None:
+    """Run scheduled nights until interrupted."""
+    _prefect_ready()
+    from flows import schedule
+
+    schedule.run_worker()

@@ -1,0 +1,100 @@
+"""The night's steps as Prefect tasks: each only calls a plain function, and adds retries and a name."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from flows.relay import relayed
+from infra.checkout import Checkout
+from infra.errors import Unreachable
+from infra.pipeline import Pipeline
+from infra.registry import Registry
+from infra.settings import Settings
+from lineage.ledger import Draft, Entry, Ledger
+from lineage.promotion import go_live
+from lineage.releases import Releases
+from tasks.landing import Landed, land
+from tasks.recommend import Bundle
+from tasks.register import register
+
+
+def _unreachable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Only a service that did not answer is asked again; bad data stays bad."""
+    try:
+        state.result()
+    except Unreachable:
+        return True
+    except Exception:  # noqa: BLE001 - any other failure is the flow's to handle, it comes out of the task again
+        return False
+    return False
+
+
+@task(
+    name="ingest",
+    task_run_name="land",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_unreachable,
+)
+def land_step(kind: str, path: str | None, name: str, settings: Settings, as_of: date | None) -> Landed:
+    """Land new partitions of the source."""
+    landed = land(kind, path, name=name, settings=settings, as_of=as_of)
+    for note in landed.notes:
+        get_run_logger().info(note)
+    for left in landed.left_out:
+        get_run_logger().warning("left out, tried again next night: %s: %s", left["uri"], left["reason"])
+    return landed
+
+
+@task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE)
+def stage_step(stage: str, pipeline: Pipeline, checkout: Checkout) -> bool:
+    """Bring one DVC stage up to date; True when its command ran."""
+    with relayed(checkout.log, get_run_logger()):
+        ran = pipeline.reproduce(stage)
+    if not ran:
+        get_run_logger().info("found, nothing to do")
+    return ran
+
+
+@task(
+    name="register",
+    task_run_name="register",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_unreachable,
+)
+def register_step(
+    checkout: Checkout, bundle: Path, registry: Registry, pipeline: Pipeline, tags: Mapping[str, str]
+) -> str:
+    """Push the run's data to the DVC remote and write the night into MLflow; the model version's number."""
+    pipeline.push()
+    version = register(checkout.path, bundle, registry, run=checkout.run, tags=tags)
+    get_run_logger().info("model version %s of %s", version, registry.name)
+    return version
+
+
+@task(
+    name="release",
+    task_run_name="release",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_unreachable,
+)
+def release_step(draft: Draft, after: Entry | None, ledger: Ledger, releases: Releases, registry: Registry) -> Entry:
+    """Make a published release the live one; its ledger entry. Raises `LostRace` when another run was first."""
+    candidate = releases.manifest(draft.release).candidate
+    check = lambda folder: Bundle(folder, candidate).answer_somebody()  # noqa: E731
+    entry = go_live(ledger, releases, draft, after=after, check=check)
+    if entry.model_version:
+        registry.mirror("champion", entry.model_version)
+    get_run_logger().info("release %s is live as entry %d", entry.release[:12], entry.seq)
+    return entry

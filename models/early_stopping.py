@@ -1,0 +1,56 @@
+"""When to stop a training: once the validation metric has not risen for a while, going back to where it was best."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.sequences import Sequences
+
+METRIC = "ndcg@10"
+
+Weights = list[NDArray[np.float32]]
+
+
+@dataclass
+class EarlyStopping:
+    """Watches a training, epoch by epoch.
+
+    Attributes:
+        patience: epochs without a rise of `METRIC` after which to stop.
+        epochs: metrics of each epoch so far.
+        best: weights after the best epoch; without a validation set, after the newest.
+        best_epoch: its number, from 1; 0 before the first.
+    """
+
+    patience: int
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best: Weights = field(default_factory=list)
+    best_epoch: int = 0
+
+    def after_epoch(self, metrics: dict[str, float], weights: Weights) -> None:
+        """Note the epoch, and keep its `weights` when it is the best so far."""
+        self.epochs.append(metrics)
+        if METRIC not in metrics or not self.best_epoch or metrics[METRIC] > self.epochs[self.best_epoch - 1][METRIC]:
+            self.best, self.best_epoch = weights, len(self.epochs)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience has run out."""
+        return len(self.epochs) - self.best_epoch >= self.patience
+
+
+def ndcg(lists: NDArray[np.int32], relevant: Sequences) -> float:
+    """Mean normalised discounted cumulative gain of `lists` `[viewers, k]` over viewers who have something `relevant`.
+
+    Binary gain, discount `1 / log2(rank + 1)`, normalised by the best list of length `k`.
+    """
+    k = lists.shape[1]
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    span = np.int64(max(lists.max(initial=0), relevant.videos.max(initial=0))) + 1
+    wanted = np.unique(relevant.viewer_of_event() * span + relevant.videos)
+    counts = np.bincount(wanted // span, minlength=len(lists))
+    found = np.isin(np.arange(len(lists))[:, None] * span + lists, wanted) & (lists >= 0)
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(counts, k)]
+    judged = counts > 0
+    return float(np.mean((found @ discounts)[judged] / ideal[judged]))

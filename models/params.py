@@ -1,0 +1,73 @@
+"""Parameters of each candidate, typed and frozen. Apart from the models, so that reading them imports no Keras."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the parameter tree: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PopularityParams(Section):
+    """Time-decayed popularity: an event counts `0.5 ** (age / half_life_days)`; `null` means no decay."""
+
+    half_life_days: Annotated[float, Field(gt=0)] | None = 30.0
+
+
+class ItemKnnParams(Section):
+    """Item-based nearest neighbours by shrunk cosine."""
+
+    neighbours: Positive = 100
+    shrink: Annotated[float, Field(ge=0)] = 10.0
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
+
+
+class EaseParams(Section):
+    """EASE: closed-form linear autoencoder. `neighbours` strongest weights are kept for each video."""
+
+    l2: Annotated[float, Field(gt=0)] = 250.0
+    neighbours: Positive = 300
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
+
+
+class SasRecParams(Section):
+    """SASRec: causal transformer over the history.
+
+    `negatives`: 0 trains the full softmax, otherwise a softmax over that many sampled negatives.
+    `precision`: `mixed_bfloat16` or `mixed_float16` on GPUs.
+    `gpu_memory_growth`: take a GPU's memory as needed, so that others may share it, rather than all at the start.
+    """
+
+    dim: Positive = 64
+    blocks: Positive = 2
+    heads: Positive = 2
+    max_length: Positive = 50
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    negatives: Annotated[int, Field(ge=0)] = 0
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Positive = 60
+    patience: Positive = 5
+    jit_compile: bool = True
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    gpu_memory_growth: bool = True
+
+    @model_validator(mode="after")
+    def _heads_share_dim(self) -> "SasRecParams":
+        if self.dim % self.heads:
+            raise ValueError(f"dim must be a multiple of heads. Received: dim={self.dim}, heads={self.heads}")
+        return self
+
+
+class Candidates(Section):
+    """Parameters of each candidate, under its name."""
+
+    popularity: PopularityParams = PopularityParams()
+    itemknn: ItemKnnParams = ItemKnnParams()
+    ease: EaseParams = EaseParams()
+    sasrec: SasRecParams = SasRecParams()

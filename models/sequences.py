@@ -1,0 +1,81 @@
+"""Viewer histories as compressed sparse rows (CSR): flat arrays plus offsets, so they stay memory-mapped."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What each viewer watched, oldest first.
+
+    Attributes:
+        offsets: `[viewers + 1]` int64; viewer `v` owns positions `offsets[v]:offsets[v + 1]`.
+        videos: `[events]` int32, index of the video in the vocabulary.
+        times: `[events]` int64, milliseconds since 1970 UTC, ascending within a viewer.
+        weights: `[events]` float32, strength of the positive, 1.0 where feedback is not graded.
+    """
+
+    offsets: NDArray[np.int64]
+    videos: NDArray[np.int32]
+    times: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    @property
+    def n_viewers(self) -> int:
+        """Number of viewers, those without events included."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """`[viewers]` int64, events of each viewer."""
+        return np.diff(self.offsets)
+
+    def of(self, viewer: int) -> NDArray[np.int32]:
+        """Videos of one viewer, oldest first."""
+        return self.videos[self.offsets[viewer] : self.offsets[viewer + 1]]
+
+    def viewer_of_event(self) -> NDArray[np.int64]:
+        """`[events]` int64: which viewer each event belongs to."""
+        return np.repeat(np.arange(self.n_viewers), self.lengths)
+
+    def where(self, keep: NDArray[np.bool_]) -> "Sequences":
+        """The events under the mask `keep` `[events]`; every viewer stays, possibly empty."""
+        counts = np.add.reduceat(np.append(keep, False).astype(np.int64), self.offsets[:-1]) * (self.lengths > 0)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        return Sequences(offsets, self.videos[keep], self.times[keep], self.weights[keep])
+
+    def take(self, viewers: NDArray[np.integer]) -> "Sequences":
+        """The histories of `viewers` `[n]`, in that order."""
+        lengths = self.lengths[viewers]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        at = np.repeat(self.offsets[viewers], lengths) + within
+        return Sequences(offsets, self.videos[at], self.times[at], self.weights[at])
+
+    def merged(self, later: "Sequences") -> "Sequences":
+        """The events of both, of the same viewers, ascending in time; where times tie, this one's come first."""
+        viewers = np.concatenate([self.viewer_of_event(), later.viewer_of_event()])
+        times = np.concatenate([self.times, later.times])
+        order = np.lexsort((times, viewers))
+        videos = np.concatenate([self.videos, later.videos])
+        weights = np.concatenate([self.weights, later.weights])
+        return Sequences(self.offsets + later.offsets, videos[order], times[order], weights[order])
+
+    def save(self, folder: Path) -> None:
+        """Write one `.npy` file an array into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("offsets", "videos", "times", "weights"):
+            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Sequences":
+        """Memory-map what `save` wrote."""
+        return cls(
+            **{
+                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in ("offsets", "videos", "times", "weights")
+            }
+        )

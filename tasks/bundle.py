@@ -1,0 +1,110 @@
+"""Put together what goes live: the challenger's parts and the record of how it came to be."""
+
+import platform
+import shutil
+from importlib.metadata import distributions
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from infra.errors import BadInput, Refused
+from lineage.canonical import sha256_of_file
+from lineage.manifest import Environment, Facts, Manifest, build
+from tasks import paths
+from tasks.params import Params
+from tasks.prepared import Prepared
+from tasks.stage import read_json
+
+LOCK = Path("requirements.lock")
+RECORD = (
+    paths.LANDED,
+    paths.VALIDATION_METRICS,
+    paths.PREPARE_METRICS,
+    paths.INDEX_METRICS,
+    paths.CHAMPION_METRICS,
+    paths.VERDICT,
+    Path("params.yaml"),
+    Path("dvc.lock"),
+)
+
+
+def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
+    """Copy the challenger's release from a run's `checkout` into the folder `out` and describe it.
+
+    Layout: `model/`, `index/`, `vocabulary.parquet`, `viewers.parquet`, `sequences/`, and `record/` with landed files,
+    validation, evaluation, verdict, parameters and `dvc.lock`.
+
+    Args:
+        code: the commit whose code the run executed.
+
+    Raises:
+        Refused: a part is missing, so there is nothing to release.
+    """
+    made = read_json(checkout / paths.INDEX_METRICS)
+    challenger = str(made["challenger"])
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        _copy_parts(checkout, out, challenger)
+    except FileNotFoundError as error:
+        raise Refused(
+            f"A release needs all its parts; {error.filename} of candidate {challenger} is missing"
+        ) from error
+    facts = Facts(
+        name=str(params.name),
+        candidate=challenger,
+        space=str(made["space"]),
+        as_of=str(read_json(checkout / paths.LANDED)["as_of"]),
+        code=code,
+        verdict=sha256_of_file(checkout / paths.VERDICT),
+        params=sha256_of_file(checkout / "params.yaml"),
+        data=_data(checkout),
+        environment=_environment(checkout),
+    )
+    return build(out, facts)
+
+
+def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
+    """What answers viewers: name in the release to file in the run's checkout. The record is no part of it."""
+    prepared = checkout / paths.PREPARED
+    folders = {
+        "model": checkout / paths.CANDIDATES / challenger,
+        "index": checkout / paths.INDEX,
+        "sequences": prepared / "sequences",
+    }
+    parts = {f"{name}/{file.name}": file for name, folder in folders.items() for file in sorted(folder.iterdir())}
+    tables = {"vocabulary.parquet": prepared / "videos.parquet", "viewers.parquet": prepared / "viewers.parquet"}
+    return parts | tables
+
+
+def serves_the_same(checkout: Path, challenger: str, live: Manifest) -> bool:
+    """Whether the live release already answers viewers with exactly these bytes."""
+    mine = {name: sha256_of_file(path) for name, path in serving_parts(checkout, challenger).items()}
+    theirs = {name: part.sha256 for name, part in live.parts.items() if not name.startswith("record/")}
+    return mine == theirs
+
+
+def _copy_parts(checkout: Path, out: Path, challenger: str) -> None:
+    record = (*RECORD, paths.EVALUATE_METRICS / f"{challenger}.json", paths.TRAIN_METRICS / f"{challenger}.json")
+    parts = serving_parts(checkout, challenger) | {f"record/{_flat(file)}": checkout / file for file in record}
+    for name, source in parts.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, out / name)
+
+
+def _flat(file: Path) -> str:
+    """`metrics/train/ease.json` as `train-ease.json`: a record is one folder."""
+    return "-".join(file.parts[1:] or file.parts)
+
+
+def _data(checkout: Path) -> dict[str, JsonValue]:
+    """What the model was trained on: the landed files by digest, and the split."""
+    prepared = Prepared(checkout / paths.PREPARED).facts
+    return {"landed": sha256_of_file(checkout / paths.LANDED), "split": str(prepared["split_digest"])}
+
+
+def _environment(checkout: Path) -> Environment:
+    lock = checkout / LOCK
+    if not lock.exists():
+        raise BadInput(f"A release names its environment by the digest of {LOCK}, which is not in the checkout.")
+    packages = dict(sorted((found.name.lower(), found.version) for found in distributions()))
+    return Environment(lock=sha256_of_file(lock), python=platform.python_version(), packages=packages)

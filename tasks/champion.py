@@ -1,0 +1,96 @@
+"""The champion, evaluated again: the live release on tonight's holdout, with the vocabulary it went live with."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from infra.errors import Refused
+from infra.settings import Settings
+from infra.stores import open_store
+from lineage.releases import Releases
+from models.catalogue import load
+from tasks.evaluate import evaluate, leave, report
+from tasks.params import Evaluate, load_params
+from tasks.paths import CHAMPION, CHAMPION_EVALUATION, CHAMPION_METRICS, PREPARED
+from tasks.prepared import Prepared
+from tasks.ranker import Ranker, Vocabulary
+from tasks.schema import Videos
+from tasks.stage import read_json, stage, write_json
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_champion(
+    release: str | None, *, releases: Releases, prepared_dir: Path, out: Path, metrics: Path, params: Evaluate
+) -> None:
+    """Evaluate `release` on the viewers that tonight's candidates are evaluated on.
+
+    A viewer's history is put into the champion's vocabulary, without the videos it has never met; what it recommends
+    is put into tonight's, where a video that is gone keeps its place in the list and cannot be a hit. Without a
+    release `metrics` says so and `out` holds `none.json`.
+
+    Raises:
+        Refused: the release is damaged, cannot be loaded or ranked, or has ids of another type than tonight's.
+    """
+    if release is None:
+        write_json(out / "none.json", {})
+        write_json(metrics, {"release": None})
+        log.info("no release is live yet: there is no champion to evaluate")
+        return
+    folder, candidate = releases.open(release), releases.manifest(release).candidate
+    prepared = Prepared(prepared_dir)
+    called = f"champion {release[:12]}"
+    known = pl.read_parquet(folder / "vocabulary.parquet")[Videos.ID]
+    vocabulary = between(known, prepared.videos[Videos.ID], called=called)
+    try:
+        recommender = load(candidate, folder / "model")
+    except ValueError as error:
+        raise Refused(f"The {called} cannot be loaded: {error}") from error
+    ranker = Ranker(recommender, n_videos=prepared.videos.height, name=called, vocabulary=vocabulary)
+    evaluation = evaluate(ranker, prepared, params=params)
+    facts = report(evaluation, prepared, model=folder / "model", candidate=candidate) | {"release": release}
+    leave(evaluation, facts, out=out, metrics=metrics)
+    log.info("%s (%s): %s %.4f", called, candidate, params.primary, evaluation.metrics[params.primary])
+
+
+def between(own: pl.Series, tonight: pl.Series, *, called: str) -> Vocabulary:
+    """Match two vocabularies by video id.
+
+    Args:
+        own: `[the model's videos]` ids by the model's index.
+        tonight: `[tonight's videos]` ids by tonight's index.
+        called: the model, for the error.
+
+    Raises:
+        Refused: the ids are of different types, so that no video could ever match.
+    """
+    if own.dtype != tonight.dtype:
+        raise Refused(f"The {called} must have video ids of tonight's type, {tonight.dtype}. Received: {own.dtype}")
+    pairs = _indexed(own, "own").join(_indexed(tonight, "tonight"), on="id")
+    to_own, to_tonight = np.full(len(tonight), -1, np.int32), np.full(len(own), -1, np.int32)
+    to_own[pairs["tonight"]] = pairs["own"]
+    to_tonight[pairs["own"]] = pairs["tonight"]
+    return Vocabulary(to_own, to_tonight)
+
+
+def _indexed(ids: pl.Series, name: str) -> pl.DataFrame:
+    return ids.alias("id").to_frame().with_row_index(name)
+
+
+def main() -> None:
+    """The stage `champion`."""
+    settings = Settings()
+    evaluate_champion(
+        read_json(CHAMPION)["release"],
+        releases=Releases(open_store(settings.store_url, settings), settings.home_dir / "releases"),
+        prepared_dir=PREPARED,
+        out=CHAMPION_EVALUATION,
+        metrics=CHAMPION_METRICS,
+        params=load_params(Path("params.yaml")).evaluate,
+    )
+
+
+if __name__ == "__main__":
+    stage(main)

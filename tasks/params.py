@@ -1,0 +1,208 @@
+"""`params.yaml` as one frozen typed tree that refuses unknown keys. Parsed once; steps get their section."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from infra.errors import BadInput
+from models.params import Candidates, Positive, Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Positives(Section):
+    """Which events count as a positive. An event is one when any rule that is set holds and it is not disliked.
+
+    With no rule set every event is a positive. A rule on a column that the source lacks never holds.
+    """
+
+    liked: bool = False
+    rating_at_least: float | None = None
+    watch_ratio_at_least: float | None = None
+
+
+class Validate(Section):
+    """Thresholds of validation. A broken one is a data set fault and stops the run.
+
+    Attributes:
+        max_quarantined: largest share of rows in quarantine.
+        max_unknown_videos: largest share of events whose video is not in the catalogue.
+        trailing_days: days that volume and drift are held against.
+        min_volume_ratio: smallest ratio of the newest day's rows to the trailing days' median; 0 switches it off.
+        max_volume_ratio: largest such ratio.
+        max_drift: largest population stability index (PSI) between newest day and trailing days.
+        max_age_days: oldest that the newest event may be, counted from the night's date.
+        min_day_rows: where the trailing days' median is below this, volume and drift are not judged (too few rows to
+            tell); nor is the drift of a newest day with fewer rows. Its volume is, so that a day cut short is found.
+    """
+
+    max_quarantined: Share = 0.05
+    max_unknown_videos: Share = 0.05
+    trailing_days: Positive = 7
+    min_volume_ratio: Annotated[float, Field(ge=0)] = 0.3
+    max_volume_ratio: Annotated[float, Field(gt=0)] = 4.0
+    max_drift: Annotated[float, Field(gt=0)] = 0.5
+    max_age_days: Positive = 3
+    min_day_rows: Annotated[int, Field(ge=0)] = 500
+
+
+class Prepare(Section):
+    """How sequences and splits are made.
+
+    Attributes:
+        positives: what counts as a positive.
+        min_video_events, min_viewer_events: positives below which a video or viewer is left out.
+        split: `time` holds out the newest positives of all viewers, `last-out` each viewer's last one,
+            `random` a share of each viewer's.
+        holdout: share of positives held out by `time` and `random`.
+        valid: share of the remaining positives kept for early stopping, chosen like the holdout.
+        min_holdout_viewers: fewer viewers with a holdout than this is a clear stop.
+    """
+
+    positives: Positives = Positives()
+    min_video_events: Positive = 1
+    min_viewer_events: Positive = 2
+    split: Literal["time", "last-out", "random"] = "time"
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    valid: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    min_holdout_viewers: Positive = 30
+
+
+CandidateName = Literal["popularity", "itemknn", "ease", "sasrec"]
+
+
+class Evaluate(Section):
+    """Full-ranking evaluation. `ks`: list lengths; `primary`: the metric that ranks candidates and gates them."""
+
+    ks: list[Positive] = Field(default_factory=lambda: [5, 10, 20])
+    primary: str = "ndcg@10"
+    block_viewers: Positive = 1024
+    latency_viewers: Positive = 50
+
+    @model_validator(mode="after")
+    def _primary_is_computed(self) -> "Evaluate":
+        known = [f"{metric}@{k}" for metric in ("ndcg", "recall", "hit", "mrr", "map") for k in self.ks]
+        if self.primary not in known:
+            raise ValueError(f"primary must be one of {', '.join(known)}")
+        return self
+
+
+class Gate(Section):
+    """What a challenger must hold against the champion.
+
+    Attributes:
+        rule: `non-inferior` allows a loss of up to `margin`, `better` asks for a gain beyond noise.
+        margin: largest allowed loss of the primary metric, absolute.
+        confidence: of the paired bootstrap interval.
+        resamples: bootstrap resamples.
+        slice_margin: largest allowed loss of the primary metric in any slice, absolute.
+        min_coverage: smallest share of the catalogue that is recommended to somebody.
+        max_popularity_bias: largest ratio of recommended videos' mean popularity to that of watched ones.
+        max_milliseconds: largest median time of one recommendation.
+        max_megabytes: largest model on disk.
+        min_index_recall: smallest recall of the index against exact search.
+    """
+
+    rule: Literal["non-inferior", "better"] = "non-inferior"
+    margin: Annotated[float, Field(ge=0)] = 0.005
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Positive = 2000
+    slice_margin: Annotated[float, Field(ge=0)] = 0.05
+    min_coverage: Share = 0.01
+    max_popularity_bias: Annotated[float, Field(gt=0)] = 50.0
+    max_milliseconds: Annotated[float, Field(gt=0)] = 200.0
+    max_megabytes: Annotated[float, Field(gt=0)] = 500.0
+    min_index_recall: Share = 0.95
+
+
+class Index(Section):
+    """Nearest-neighbour index over dense video vectors; `auto` is exact up to `exact_up_to` videos, then HNSW."""
+
+    kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
+    exact_up_to: Positive = 100_000
+    hnsw_links: Positive = 32
+    hnsw_search: Positive = 128
+    ivf_lists: Positive = 1024
+    ivf_probes: Positive = 32
+    recall_at: Positive = 10
+    recall_viewers: Positive = 500
+
+
+class Params(Section):
+    """The whole tree.
+
+    Attributes:
+        name: of the recommender; several share a store, each with its own ledger. None: the source's name.
+        seed: of every random draw.
+        candidates: what a night trains.
+    """
+
+    name: Name | None = None
+    seed: int = 0
+    candidates: list[CandidateName] = Field(default_factory=lambda: list(get_args(CandidateName)))
+    validation: Validate = Validate()
+    prepare: Prepare = Prepare()
+    train: Candidates = Candidates()
+    evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
+    index: Index = Index()
+
+
+def load_params(path: Path, overrides: Iterable[str] = ()) -> Params:
+    """Read `path` and apply `overrides` such as `train.ease.l2=100`.
+
+    Raises:
+        BadInput: the file is missing or no mapping, a key is unknown, or a value has the wrong type; names the key.
+    """
+    return parse_params(with_overrides(_read_mapping(path), overrides), where=str(path))
+
+
+def parse_params(tree: Mapping[str, Any], *, where: str) -> Params:
+    """Check a plain tree. Raises `BadInput` that names each faulty key."""
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise BadInput(f"{where}: " + "; ".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`tree` with each `dotted.key=value` set; values are YAML. Raises `BadInput` on a malformed override."""
+    for override in overrides:
+        dotted, equals, value = override.partition("=")
+        if not equals or not dotted:
+            raise BadInput(f"--set takes key=value, such as train.ease.l2=100. Received: {override!r}")
+        tree = _with(tree, dotted.split("."), yaml.safe_load(value))
+    return tree
+
+
+def _with(tree: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
+    head, *rest = keys
+    if not rest:
+        return tree | {head: value}
+    below = tree.get(head) or {}
+    if not isinstance(below, dict):
+        raise BadInput(f"--set cannot go below {head}, which is a value, not a section. Received: {'.'.join(keys)}")
+    return tree | {head: _with(below, rest, value)}
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"No parameters: {path} does not exist. Run from the project's root.") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise BadInput(f"{path} must hold a mapping of sections. Received: {type(tree).__name__}")
+    return tree
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in fault["loc"]) or "the tree"
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    return f"{key}: {fault['msg'].lower()}. Received: {fault['input']!r}"

@@ -1,0 +1,99 @@
+"""Answer a viewer from a release's folder and nothing else."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from models.catalogue import load
+from models.search import Index
+from numpy.typing import NDArray
+
+from infra.errors import BadInput
+from models.protocol import Recommender
+from models.sequences import Sequences
+from tasks.schema import Users, Videos
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What one viewer is shown: `reason` is `history` or `popular` (the viewer is unknown), videos best first."""
+
+    reason: str
+    videos: list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A release's verified folder, opened for serving. Parts are read on first use.
+
+    Attributes:
+        folder: parts whose digests the caller has checked.
+        candidate: which recommender `model/` holds.
+    """
+
+    folder: Path
+    candidate: str
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The recommender."""
+        return load(self.candidate, self.folder / "model")
+
+    @cached_property
+    def index(self) -> Index:
+        """The index; refuses to load beside a model of another embedding space."""
+        return Index.load(self.folder / "index", model=self.folder / "model")
+
+    @cached_property
+    def vocabulary(self) -> pl.DataFrame:
+        """Row `i` is video index `i`."""
+        return pl.read_parquet(self.folder / "vocabulary.parquet")
+
+    @cached_property
+    def viewers(self) -> pl.DataFrame:
+        """Row `i` is viewer index `i`."""
+        return pl.read_parquet(self.folder / "viewers.parquet")
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """All that viewers have watched as positives."""
+        return Sequences.load(self.folder / "sequences")
+
+    def recommend(self, user: str, *, k: int) -> Recommended:
+        """`k` videos for the viewer with id `user`; the popular list when the release has not met that id.
+
+        Raises:
+            BadInput: `k` is outside 1..videos.
+        """
+        if not 1 <= k <= self.vocabulary.height:
+            raise BadInput(f"k must lie in 1..{self.vocabulary.height}, the size of the catalogue. Received: k={k}")
+        viewer = self._viewer(user)
+        if viewer is None:
+            return Recommended("popular", self._rows(*self._popular(k)))
+        history = self.sequences.take(np.array([viewer]))
+        videos, scores = self.index.search(self.model.viewer_vectors(history), seen=history, k=k)
+        found = videos[0] >= 0
+        return Recommended("history", self._rows(videos[0][found], scores[0][found]))
+
+    def answer_somebody(self) -> None:
+        """Load model and index and answer the first viewer: what a release does once before it goes live."""
+        self.recommend(str(self.viewers.row(0)[0]), k=min(10, self.vocabulary.height))
+
+    def _viewer(self, user: str) -> int | None:
+        ids = self.viewers.get_column(Users.ID)
+        if ids.dtype.is_integer() and not user.lstrip("-").isdigit():
+            return None
+        at = ids.index_of(int(user) if ids.dtype.is_integer() else user)
+        return None if at is None else int(at)
+
+    def _popular(self, k: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+        counts = self.vocabulary.get_column("train_events").to_numpy()
+        best = np.argsort(-counts, kind="stable")[:k]
+        return best, counts[best].astype(np.float32)
+
+    def _rows(self, videos: NDArray[np.integer], scores: NDArray[np.float32]) -> list[dict[str, object]]:
+        shown = [name for name in (Videos.ID, Videos.TITLE) if name in self.vocabulary.columns]
+        rows = self.vocabulary[videos.tolist()].select(shown).to_dicts()
+        return [row | {"score": round(float(score), 6)} for row, score in zip(rows, scores, strict=True)]

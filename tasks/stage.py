@@ -1,0 +1,49 @@
+"""What each DVC stage's command shares: logging, one-sentence failures, JSON files."""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra.errors import NightreelError
+from infra.log import log_to, record_failure
+from infra.orphans import tied_to_owner
+
+
+def stage(main: Callable[..., None]) -> None:
+    """Run a stage's `main` with the command line's words, as the outermost edge of a step's process.
+
+    A `NightreelError` ends in its sentence and its exit code; the flow that started the process reads it from the
+    run's log. Anything else is a defect: its trace goes to the log, and the process ends with 70 (EX_SOFTWARE).
+    """
+    log_to(os.environ.get("NIGHTREEL_LOG"))
+    started = time.perf_counter()
+    try:
+        with tied_to_owner():
+            main(*sys.argv[1:])
+    except NightreelError as error:
+        record_failure(error)
+        sys.exit(error.exit_code)
+    except Exception:
+        logging.getLogger("tasks").exception("A defect in Nightreel")
+        sys.exit(70)
+    step = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    logging.getLogger("tasks").info("%s: done in %.1f s", step, time.perf_counter() - started)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as sorted JSON, whole or not at all. Raises `ValueError` on NaN or infinity."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in `path`."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

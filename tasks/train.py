@@ -1,0 +1,117 @@
+"""Train one candidate on the prepared histories."""
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from infra.console import progress_bar
+from infra.errors import BadInput, Refused
+from models.catalogue import recommender
+from models.protocol import Diverged, Training
+from tasks import paths
+from tasks.params import Params, load_params
+from tasks.prepared import Prepared
+from tasks.stage import stage, write_json
+
+CHECKPOINTS = Path(".checkpoints")
+
+log = logging.getLogger(__name__)
+
+
+def train(name: str, prepared: Path, out: Path, metrics: Path, *, params: Params, checkpoints: Path) -> dict[str, Any]:
+    """Fit the candidate `name`, save it in `out`, and write what it took to the file `metrics`.
+
+    Args:
+        name: one of `params.candidates`.
+        prepared: what `tasks.prepare` left.
+        out: folder of the weights and config.
+        metrics: JSON file: seconds of fitting, peak memory of this process, size of `out`, device, metrics by epoch.
+        params: the whole tree.
+        checkpoints: folder where a long training keeps its state; removed when it has ended well.
+
+    Returns:
+        What `metrics` holds.
+
+    Raises:
+        BadInput: `name` is no candidate of `params`.
+        Refused: the training diverged or ran out of memory.
+    """
+    if name not in params.candidates:
+        raise BadInput(f"A candidate is one of {', '.join(params.candidates)}. Received: {name}")
+    untrained = recommender(name, getattr(params.train, name))
+    began = time.perf_counter()
+    with _epoch_bar(name) as on_epoch:
+        data = _training(Prepared(prepared), params.seed, checkpoints, on_epoch)
+        try:
+            facts = untrained.fit(data)
+        except (Diverged, MemoryError) as error:
+            rmtree(checkpoints, ignore_errors=True)
+            raise Refused(f"candidate {name} failed: {error or 'out of memory'}") from error
+    seconds = time.perf_counter() - began
+    untrained.save(out)
+    figures = facts | _figures(out, seconds) | {"candidate": name, "seed": params.seed}
+    write_json(metrics, figures)
+    rmtree(checkpoints, ignore_errors=True)
+    log.info("%s trained in %.1f s on %s", name, seconds, facts["device"])
+    return figures
+
+
+def _training(
+    prepared: Prepared, seed: int, checkpoints: Path, on_epoch: Callable[[int, int, dict[str, float]], None]
+) -> Training:
+    history = prepared.history()
+    return Training(
+        train=prepared.train(),
+        valid=prepared.valid(),
+        n_videos=prepared.videos.height,
+        now=int(history.times.max()),
+        seed=seed,
+        checkpoints=checkpoints,
+        on_epoch=on_epoch,
+    )
+
+
+@contextmanager
+def _epoch_bar(name: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
+    """A progress bar over epochs; a model without epochs shows none."""
+    with progress_bar() as bar:
+        task = bar.add_task(f"train {name}", total=None, visible=False)
+
+        def on_epoch(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
+            shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+            bar.update(task, completed=epoch, total=epochs, visible=True, description=f"train {name}  {shown}")
+            log.info("%s epoch %d of at most %d: %s", name, epoch, epochs, shown)
+
+        yield on_epoch
+
+
+def _figures(out: Path, seconds: float) -> dict[str, Any]:
+    # the kernel counts in KiB, macOS in bytes
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "seconds": round(seconds, 3),
+        "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1),
+        "megabytes": round(sum(file.stat().st_size for file in out.iterdir()) / 1e6, 3),
+    }
+
+
+def main(name: str) -> None:
+    """The DVC stage of the candidate `name`."""
+    train(
+        name,
+        paths.PREPARED,
+        paths.CANDIDATES / name,
+        paths.TRAIN_METRICS / f"{name}.json",
+        params=load_params(Path("params.yaml")),
+        checkpoints=CHECKPOINTS / name,
+    )
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,227 @@
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.backend import keras, memory_exhaustion_diverges
+from models.params import SasRecParams
+from models.protocol import Diverged
+from models.sasrec import SasRec
+from tests.models.histories import saved_bytes, scores, training
+from tests.tasks.prepared_folder import sequences
+
+TINY = {
+    "dim": 8,
+    "blocks": 1,
+    "heads": 2,
+    "max_length": 6,
+    "batch_size": 4,
+    "epochs": 3,
+    "learning_rate": 0.01,
+    "jit_compile": False,
+}
+CHAIN = [[(start + step) % 12 for step in range(9)] for start in range(12)]
+NEXT = [[(start + 9) % 12] for start in range(12)]
+
+
+def chain_training(**options):
+    """Every video is followed by the next one, round and round."""
+    return training(*CHAIN, valid=NEXT, **options)
+
+
+def fitted(*, data=None, **params):
+    model = SasRec(SasRecParams(**(TINY | params)))
+    facts = model.fit(data or chain_training())
+    return model, facts
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    """A model that had the time to learn the chain, and what its training said."""
+    return fitted(epochs=20, patience=20, dropout=0.0, learning_rate=0.02)
+
+
+def test_it_learns_what_follows_what_for_viewers_it_never_met(learnt):
+    model, facts = learnt
+    best = scores(model, sequences([2, 3, 4], [7], [10, 11])).argmax(axis=1)
+    assert best.tolist() == [5, 8, 0]
+    assert facts["epochs"][facts["best_epoch"] - 1]["ndcg@10"] > 0.95
+    assert facts["device"].startswith("cpu")
+
+
+def test_the_epochs_losses_fall_from_that_of_guessing(learnt):
+    losses = [epoch["loss"] for epoch in learnt[1]["epochs"]]
+    assert losses[0] == pytest.approx(np.log(12), abs=0.3)
+    assert losses[-1] < 0.5
+
+
+def test_an_empty_history_has_finite_scores(learnt):
+    assert np.isfinite(scores(learnt[0], sequences([], []))).all()
+
+
+def test_a_viewers_vector_does_not_depend_on_who_else_is_asked_for(learnt):
+    model, _ = learnt
+    alone = model.viewer_vectors(sequences([2, 3, 4]))
+    together = model.viewer_vectors(sequences(*[[7, 8]] * 300, [2, 3, 4]))
+    np.testing.assert_allclose(together[-1:], alone, atol=1e-5)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(0, 11), min_size=6, max_size=6), st.integers(1, 5), st.integers(0, 11))
+def test_what_comes_later_changes_nothing_before(learnt, tokens, changed, video):
+    network = learnt[0]._network
+    other = [*tokens[:changed], *[video] * (6 - changed)]
+    before, after = np.asarray(network(np.array([tokens, other], np.int32)))
+    np.testing.assert_allclose(before[:changed], after[:changed], atol=1e-5)
+
+
+def test_what_is_left_of_the_history_changes_nothing(learnt):
+    network = learnt[0]._network
+    padded = np.array([[13, 13, 13, 12, 3, 4]], np.int32)
+    first = np.asarray(network(padded))[:, 3:]
+    network.embedding.embeddings[13].assign(np.full(8, 9.0))
+    np.testing.assert_array_equal(np.asarray(network(padded))[:, 3:], first)
+
+
+def test_what_was_saved_loads_to_the_same_bytes_and_vectors(learnt, tmp_path):
+    model, _ = learnt
+    first = saved_bytes(model, tmp_path / "a")
+    loaded = SasRec.load(tmp_path / "a")
+    assert saved_bytes(loaded, tmp_path / "b") == first
+    histories = sequences([2, 3, 4], [])
+    np.testing.assert_allclose(loaded.viewer_vectors(histories), model.viewer_vectors(histories), atol=1e-6)
+    np.testing.assert_array_equal(loaded.video_vectors(), model.video_vectors())
+
+
+def test_weights_of_another_shape_of_network_are_refused(learnt, tmp_path):
+    learnt[0].save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["config"]["params"]["blocks"] = 2
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="block_1"):
+        SasRec.load(tmp_path)
+
+
+def test_sampled_negatives_learn_the_chain_too():
+    model, _ = fitted(data=training(*CHAIN), epochs=25, dropout=0.0, learning_rate=0.02, negatives=8)
+    assert scores(model, sequences([2, 3, 4], [7])).argmax(axis=1).tolist() == [5, 8]
+
+
+def test_the_sampled_loss_stands_for_the_full_one_before_anything_is_learnt():
+    assert fitted(negatives=6, epochs=1)[1]["epochs"][0]["loss"] == pytest.approx(np.log(12), abs=0.3)
+
+
+class Killed(BaseException):
+    """As a signal would end it: nothing catches it."""
+
+
+def test_a_killed_training_that_goes_on_ends_as_one_never_stopped(tmp_path):
+    params = {"epochs": 4, "patience": 5, "negatives": 5}
+    whole, facts = fitted(**params)
+    resumed_from = []
+
+    def killed_after(last):
+        def on_epoch(epoch, epochs, metrics):
+            resumed_from.append(epoch)
+            if epoch == last:
+                raise Killed
+
+        return chain_training(checkpoints=tmp_path / "kept", on_epoch=on_epoch)
+
+    for last in (1, 2):
+        with pytest.raises(Killed):
+            fitted(data=killed_after(last), **params)
+    model, facts_again = fitted(data=killed_after(None), **params)
+    assert resumed_from == [1, 2, 3, 4]
+    assert facts_again == facts
+    assert saved_bytes(model, tmp_path / "a") == saved_bytes(whole, tmp_path / "b")
+
+
+def test_a_checkpoint_of_other_data_is_not_gone_on_from(tmp_path):
+    fitted(data=chain_training(checkpoints=tmp_path))
+    epochs = []
+    other = training(
+        *CHAIN[:6], valid=NEXT[:6], checkpoints=tmp_path, on_epoch=lambda epoch, epochs_, m: epochs.append(epoch)
+    )
+    fitted(data=other)
+    assert epochs == [1, 2, 3]
+
+
+def test_early_stopping_goes_back_to_the_best_epoch():
+    model, facts = fitted(epochs=30, patience=1, learning_rate=0.2)
+    assert len(facts["epochs"]) == facts["best_epoch"] + 1
+    rerun, _ = fitted(epochs=facts["best_epoch"], patience=30, learning_rate=0.2)
+    np.testing.assert_array_equal(rerun.video_vectors(), model.video_vectors())
+
+
+def test_without_a_validation_set_all_epochs_are_run_and_the_last_kept():
+    _, facts = fitted(data=training(*CHAIN))
+    assert [list(epoch) for epoch in facts["epochs"]] == [["loss"]] * 3
+    assert facts["best_epoch"] == 3
+
+
+def test_a_learning_rate_beyond_reason_diverges():
+    with pytest.raises(Diverged, match="lower learning_rate"):
+        fitted(learning_rate=1e38)
+
+
+def test_memory_that_runs_out_fails_the_candidate():
+    import tensorflow as tf
+
+    for error in (
+        MemoryError(),
+        tf.errors.ResourceExhaustedError(None, None, "OOM"),
+        RuntimeError("RESOURCE_EXHAUSTED"),
+    ):
+        with pytest.raises(Diverged, match="ran out of memory"), memory_exhaustion_diverges():
+            raise error
+    with pytest.raises(RuntimeError, match="a defect"), memory_exhaustion_diverges():
+        raise RuntimeError("a defect")
+
+
+def test_one_video_and_viewers_without_events_can_be_trained_on():
+    model, _ = fitted(data=training([0], [], [0, 0]))
+    assert scores(model, sequences([0], [])).shape == (2, 1)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_keeps_float32_weights_and_vectors(precision, tmp_path):
+    model, facts = fitted(precision=precision, epochs=1)
+    assert {array.dtype for array in model._weights()} == {np.dtype(np.float32)}
+    assert model.viewer_vectors(sequences([1])).dtype == np.float32
+    assert np.isfinite([epoch["loss"] for epoch in facts["epochs"]]).all()
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tests.models.test_sasrec import fitted
+fitted(epochs=2, jit_compile=sys.argv[2] == "jit")[0].save(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("compiled", ["jit", "plain"])
+def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, compiled):
+    root = Path(__file__).parents[2]
+    digests = []
+    for name in ("one", "two"):
+        command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / name), compiled]
+        ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", "")
+        digests.append(sha256((tmp_path / name / "weights.safetensors").read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
+
+
+def test_heads_must_share_the_dimension():
+    with pytest.raises(ValueError, match=r"dim must be a multiple of heads\. Received: dim=10, heads=4"):
+        SasRecParams(dim=10, heads=4)
+
+
+def test_keras_runs_on_the_backend_that_is_asked_for():
+    assert keras.backend.backend() == "tensorflow"
