@@ -151,6 +151,5 @@ class Live:
             after=self.ledger.head(),
             check=lambda folder: Bundle(folder, candidate).answer_somebody(),
         )
-        if entry.model_version:
-            self.registry.mirror("champion", entry.model_version)
+        self.registry.mirror_once("champion", entry.model_version, seq=entry.seq)
         return entry

@@ -114,6 +114,11 @@ def _opened(request: Request) -> Iterator[Night]:
 
 def train_and_measure(run: Night) -> None:
     """From landed files to the challenger and its index. A candidate that fails is left behind."""
+    per_candidate = [f"{step}@{name}" for name in run.params.candidates for step in ("train", "evaluate")]
+    with run.timed("look"):
+        if run.pipeline.up_to_date(["ingest", "validate", "prepare", *per_candidate, "index"]):
+            get_run_logger().info("this run has trained before and nothing has changed")
+            return
     for stage in ("ingest", "validate", "prepare"):
         run.stage(stage)
     for candidate in run.params.candidates:
@@ -168,8 +173,7 @@ def _unchanged(run: Night, live: Entry) -> Outcome:
     """Nothing new to release. A night killed between its entry and the alias is finished here."""
     get_run_logger().info("the live release %s already serves this: nothing to do", live.release[:12])
     commit = run.checkout.record(f"Night {run.checkout.run}: unchanged")
-    if live.model_version:
-        run.registry.mirror("champion", live.model_version)
+    run.registry.mirror_once("champion", live.model_version, seq=live.seq)
     return _outcome(
         run, "unchanged", commit=commit, release=live.release, seq=live.seq, model_version=live.model_version
     )

@@ -94,7 +94,6 @@ def release_step(draft: Draft, after: Entry | None, ledger: Ledger, releases: Re
     candidate = releases.manifest(draft.release).candidate
     check = lambda folder: Bundle(folder, candidate).answer_somebody()  # noqa: E731
     entry = go_live(ledger, releases, draft, after=after, check=check)
-    if entry.model_version:
-        registry.mirror("champion", entry.model_version)
+    registry.mirror_once("champion", entry.model_version, seq=entry.seq)
     get_run_logger().info("release %s is live as entry %d", entry.release[:12], entry.seq)
     return entry

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,16 @@ class Pipeline:
             except DvcException as error:
                 raise self._failure(stage, error, said=before) from error
         return self._said() > before  # each command says at least that it is done
+
+    def up_to_date(self, stages: Sequence[str]) -> bool:
+        """Whether all of `stages` have their outputs in place and nothing that they read has changed."""
+        from dvc.exceptions import DvcException
+
+        with self._repo() as repo:
+            try:
+                return not repo.status(targets=list(stages))
+            except DvcException:  # a stage was never run here, so there is nothing to compare with
+                return False
 
     def push(self) -> None:
         """Copy what the run's commit names to the DVC remote, if one is set. Raises `Unreachable`."""

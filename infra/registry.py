@@ -148,8 +148,20 @@ class Registry:
                     return dict(found.tags)
         raise BadInput(f"There is no model version {version} of {self.name} in MLflow at {self.uri.split('@')[-1]}")
 
-    def mirror(self, alias: str, version: str) -> None:
-        """Point `alias` at `version` where it does not yet."""
+    def mirror_once(self, alias: str, version: str | None, *, seq: int) -> None:
+        """Have `alias` follow ledger entry `seq`, whose model is `version`.
+
+        A file beside the other state remembers the entry that was mirrored last, so that a night with nothing to do
+        need not ask MLflow, which takes seconds to import.
+        """
+        done = self._settings.home_dir / "mirrored" / self.name
+        if version is None or (done.exists() and done.read_text(encoding="utf-8") == str(seq)):
+            return
+        self._mirror(alias, version)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.write_text(str(seq), encoding="utf-8")
+
+    def _mirror(self, alias: str, version: str) -> None:
         with self._asked() as client:
             registered = client.get_registered_model(self.name)
             if str(registered.aliases.get(alias)) != version:

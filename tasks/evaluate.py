@@ -35,7 +35,7 @@ class Holdout:
         viewers: `[n]` indices of the viewers with relevant videos, ascending.
         history: `[n]` what is known of each: train and valid.
         relevant: `[n]` what each watched after that and had not seen before, each video once.
-        left_out: viewers who watched nothing new in the holdout.
+        left_out: viewers of the holdout who watched nothing new in it, or of whom nothing was known before.
     """
 
     viewers: NDArray[np.int64]
@@ -52,7 +52,7 @@ class Evaluation:
         viewers: one row a viewer of the holdout: ids, every metric, slices, the list `recommended`.
         metrics: means over viewers, and the metrics of all lists together.
         slices: the same means by slice, with its number of `viewers`.
-        left_out: viewers without relevant videos.
+        left_out: viewers of the holdout who could not be judged.
         milliseconds: median time to recommend to one viewer.
     """
 
@@ -72,10 +72,11 @@ def held_out(prepared: Prepared) -> Holdout:
     once = np.zeros(len(pairs), np.bool_)
     once[np.unique(pairs, return_index=True)[1]] = True
     relevant = holdout.where(new & once)
-    viewers = np.flatnonzero(relevant.lengths)
+    viewers = np.flatnonzero((relevant.lengths > 0) & (history.lengths > 0))
     if len(viewers) == 0:
         raise Refused(
-            f"Evaluation needs viewers who watched something new in the holdout. Received: {len(pairs)} held-out events"
+            "Evaluation needs viewers with a history who watched something new in the holdout. "
+            f"Received: {len(pairs)} held-out events"
         )
     left_out = int((holdout.lengths > 0).sum()) - len(viewers)
     return Holdout(viewers, history.take(viewers), relevant.take(viewers), left_out)

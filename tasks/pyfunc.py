@@ -7,13 +7,14 @@ video with `user_id`, `rank`, `video_id`, `score`.
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 from tasks.recommend import Bundle
 
 
-class ServedRelease(mlflow.pyfunc.PythonModel):
+class ServedRelease(PythonModel):
     """Answers from the bundle in artifact `release`."""
 
     def load_context(self, context: Any) -> None:
@@ -31,4 +32,4 @@ class ServedRelease(mlflow.pyfunc.PythonModel):
         return pd.DataFrame(rows)
 
 
-mlflow.models.set_model(ServedRelease())
+set_model(ServedRelease())

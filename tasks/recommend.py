@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from models.catalogue import load
-from models.search import Index
 from numpy.typing import NDArray
 
 from infra.errors import BadInput
+from models.catalogue import load
 from models.protocol import Recommender
+from models.search import Index
 from models.sequences import Sequences
 from tasks.schema import Users, Videos
 

@@ -3,6 +3,8 @@
 All times are UTC. Ids are `Int64` or `String`, the same type in every file of one source.
 """
 
+from typing import ClassVar
+
 import polars as pl
 
 TIMESTAMP = pl.Datetime("ms", "UTC")
@@ -25,7 +27,7 @@ class Events:
     DEVICE = "device"
     DAY = "day"  # the partition a row landed in, pl.Date; added by the readers, no part of the contract
     REQUIRED = (USER, VIDEO, TIME)
-    OPTIONAL: dict[str, pl.DataType] = {
+    OPTIONAL: ClassVar[dict[str, pl.DataType]] = {
         WATCH_SECONDS: pl.Float64(),
         LIKED: pl.Boolean(),
         DISLIKED: pl.Boolean(),
@@ -51,7 +53,7 @@ class Videos:
     AUTHOR = "author_id"
     MEDIA = "media"
     REQUIRED = (ID,)
-    OPTIONAL: dict[str, pl.DataType] = {
+    OPTIONAL: ClassVar[dict[str, pl.DataType]] = {
         TITLE: pl.String(),
         DESCRIPTION: pl.String(),
         TAGS: pl.List(pl.String()),

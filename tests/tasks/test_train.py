@@ -59,7 +59,7 @@ def test_a_sequence_model_lists_its_epochs(places):
 
 
 def test_a_training_that_diverges_is_refused_and_leaves_no_candidate(places):
-    with pytest.raises(Refused, match="candidate sasrec failed: .*lower learning_rate") as refusal:
+    with pytest.raises(Refused, match=r"candidate sasrec failed: .*lower learning_rate") as refusal:
         run("sasrec", places, learning_rate=1e38)
     assert refusal.value.exit_code == 1
     assert not (places / "out").exists()
