@@ -37,7 +37,7 @@ def log_to(path: str | None) -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for room in ("tasks", "models", "lineage", "infra", "__main__"):
-        logging.getLogger(room).setLevel(logging.INFO)
+        logging.getLogger(room).setLevel(logging.DEBUG if path else logging.INFO)
 
 
 def record_failure(error: NightreelError) -> None:

@@ -33,6 +33,7 @@ class Registry:
         # A night fails over to "try again tomorrow" sooner than MLflow's own seven retries, which take minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
         self._settings.home_dir.mkdir(parents=True, exist_ok=True)
         import mlflow

@@ -32,7 +32,7 @@ def stage(main: Callable[..., None]) -> None:
         logging.getLogger("tasks").exception("A defect in Nightreel")
         sys.exit(70)
     step = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
-    logging.getLogger("tasks").info("%s: done in %.1f s", step, time.perf_counter() - started)
+    logging.getLogger("tasks").debug("%s: done in %.1f s", step, time.perf_counter() - started)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,0 +1,62 @@
+"""A real Prefect server for all flow tests, and a project and a source for each."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.project import make_project, make_source
+from tests.infra.servers import free_ports
+
+START_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server on loopback; its API's address, which children find in PREFECT_API_URL."""
+    home = tmp_path_factory.mktemp("prefect")
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    env = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "HOME": str(home)}
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _await(server, f"{url}/health", log=home / "server.log")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PREFECT_API_URL", url)
+            yield url
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # uvicorn is a child of the process started here
+        server.wait()
+
+
+def _await(server: "subprocess.Popen[bytes]", url: str, *, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise RuntimeError(f"Prefect's server did not start:\n{log.read_text()[-4000:]}") from error
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small real source; treat it as read-only."""
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A fresh checkout of this project with small parameters."""
+    return make_project(tmp_path / "project")
