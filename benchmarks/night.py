@@ -1,6 +1,6 @@
 """The MovieLens night as a Prefect flow over DVC stages, against the same step functions in one plain process.
 
-python benchmarks/night.py [--set KEY=VALUE ...]     one table: seconds of each, their ratio, peak memory, a second night
+python benchmarks/night.py [--set KEY=VALUE ...]     one table: seconds, ratio, peak memory, a second night
 
 Both start from nothing in a temporary clone, one after the other, the plain script first; the time until a temporary
 Prefect server has answered its first, empty flow is told apart. Memory is the sum over the night's processes.

@@ -12,9 +12,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.outcome import Outcome, Request, Status
-from flows.steps import land_step, register_step, release_step, stage_step
+from flows.steps import land_step, record_step, register_step, release_step, stage_step
 from flows.verdict_page import verdict_markdown
 from infra.checkout import Checkout, Inputs, checked_out
+from infra.disk import room_on
 from infra.errors import NightreelError
 from infra.git import project_root
 from infra.pipeline import Pipeline
@@ -65,6 +66,11 @@ class Night:
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + round(time.perf_counter() - started, 2)
 
+    def record(self, how: str) -> str:
+        """Commit what the run has made; the commit."""
+        with self.timed("record"):
+            return record_step(f"Night {self.checkout.run}: {how}", self.pipeline, self.checkout)
+
     def read(self, metrics: Path) -> dict[str, Any]:
         """A metrics file of the run."""
         return read_json(self.checkout.path / metrics)
@@ -78,7 +84,7 @@ def night(request: Request) -> Outcome:
         BadInput, Unreachable: nothing could be judged; the sentence says why.
         Refused: the data is not fit to train on.
     """
-    with _opened(request) as run:
+    with room_on(Settings().home_dir), _opened(request) as run:
         train_and_measure(run)
         outcome = _judge_and_release(run)
         write_json(run.checkout.folder / "outcome.json", outcome.as_row())
@@ -88,9 +94,9 @@ def night(request: Request) -> Outcome:
 @flow(name="leaderboard", flow_run_name="leaderboard-{request.source}", persist_result=False)
 def measure(request: Request) -> Outcome:
     """Train and evaluate every candidate and stop there: nothing is registered, nothing goes live."""
-    with _opened(request) as run:
+    with room_on(Settings().home_dir), _opened(request) as run:
         train_and_measure(run)
-        return _outcome(run, "measured", commit=run.checkout.record(f"Leaderboard {run.checkout.run}"))
+        return _outcome(run, "measured", commit=run.record("measured"))
 
 
 @contextmanager
@@ -139,8 +145,7 @@ def _judge_and_release(run: Night) -> Outcome:
         if head and live and serves_the_same(run.checkout.path, _challenger(run), live):
             return _unchanged(run, head)
         if reason := _withdrawn(run):
-            commit = run.checkout.record(f"Night {run.checkout.run}: withdrawn")
-            return _outcome(run, "refused", commit=commit, reasons=(reason,))
+            return _outcome(run, "refused", commit=run.record("withdrawn"), reasons=(reason,))
         verdict, commit = _verdict(run, head)
         version, release = _register(run, commit, passed=verdict["passed"])
         if not verdict["passed"]:
@@ -172,7 +177,7 @@ def _challenger(run: Night) -> str:
 def _unchanged(run: Night, live: Entry) -> Outcome:
     """Nothing new to release. A night killed between its entry and the alias is finished here."""
     get_run_logger().info("the live release %s already serves this: nothing to do", live.release[:12])
-    commit = run.checkout.record(f"Night {run.checkout.run}: unchanged")
+    commit = run.record("unchanged")
     run.registry.mirror_once("champion", live.model_version, seq=live.seq)
     return _outcome(
         run, "unchanged", commit=commit, release=live.release, seq=live.seq, model_version=live.model_version
@@ -199,7 +204,7 @@ def _verdict(run: Night, head: Entry | None) -> tuple[dict[str, Any], str]:
     create_markdown_artifact(verdict_markdown(verdict), key="verdict", description=run.checkout.run)
     word = "passed" if verdict["passed"] else "refused"
     get_run_logger().info("verdict: %s %s", verdict["challenger"], word)
-    return verdict, run.checkout.record(f"Night {run.checkout.run}: {verdict['challenger']} {word}")
+    return verdict, run.record(f"{verdict['challenger']} {word}")
 
 
 def _register(run: Night, commit: str, *, passed: bool) -> tuple[str, str]:
@@ -216,7 +221,7 @@ def _register(run: Night, commit: str, *, passed: bool) -> tuple[str, str]:
             "nightreel.verdict": "passed" if passed else "refused",
             **{f"nightreel.data.{name}": str(digest) for name, digest in manifest.data.items()},
         }
-        return register_step(run.checkout, folder, run.registry, run.pipeline, tags), release
+        return register_step(run.checkout, folder, run.registry, tags), release
 
 
 def _outcome(run: Night, status: Status, *, verdict: Mapping[str, Any] = NO_VERDICT, **known: Any) -> Outcome:

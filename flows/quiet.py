@@ -7,15 +7,23 @@ from pathlib import Path
 from infra.errors import NightreelError
 
 CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Beginning subflow run")
+FLOW_FAILED = "Encountered exception during execution: "
 
 
 class Readable(logging.Filter):
-    """Drops Prefect's own life-cycle lines, and the trace of errors whose sentence says it all."""
+    """Drops Prefect's own life-cycle lines, and the trace of errors whose sentence says it all.
+
+    A step's failure is one line with that sentence. The flow's own failure is none: whoever started the flow tells it.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is worth a line."""
-        if record.exc_info and isinstance(record.exc_info[1], NightreelError):
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, NightreelError):
             record.exc_info, record.exc_text = None, None
+            said = record.getMessage().replace(repr(error), str(error))
+            record.msg, record.args = said.removeprefix("Task run failed with exception: "), ()
+            return not said.startswith(FLOW_FAILED)
         return not str(record.msg).startswith(CHATTER)
 
 

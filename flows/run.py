@@ -1,11 +1,13 @@
 """Start flows from the command line: set Prefect's home and its tone first, then import it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flows.quiet import make_readable, prefect_at_home
-from infra.errors import BadInput
+from infra.disk import disk_errors, require_room
+from infra.errors import BadInput, Unreachable
 from infra.git import project_root
 from infra.settings import Settings
 
@@ -23,20 +25,48 @@ def _request(source: str, path: str | None, as_of: date | None, overrides: Seque
 
 
 def _prefect_ready() -> None:
-    """After this, Prefect may be imported. The server that it starts for itself takes about ten seconds."""
-    prefect_at_home(Settings().home_dir)
+    """After this, Prefect may be imported. Raises `BadInput` where there is no room for its state."""
+    home = Settings().home_dir
+    require_room(home)
+    with disk_errors(home):
+        prefect_at_home(home)
     import prefect  # noqa: F401 - imported for its logging set-up, which the filters are attached to
 
     make_readable()
 
 
+@contextmanager
+def _prefect() -> Iterator[None]:
+    """Prefect with a server that answers. The one that it starts for itself, when none is set, takes ten seconds.
+
+    Raises:
+        Unreachable: the server does not start, or does not answer now or later.
+    """
+    _prefect_ready()
+    from httpx import HTTPError
+    from prefect.client.orchestration import get_client
+
+    try:
+        client = get_client(sync_client=True)
+    except RuntimeError as error:
+        raise Unreachable(f"Prefect's temporary server did not start: {' '.join(str(error).split())}") from error
+    try:
+        with client:
+            client.hello()
+        yield
+    except HTTPError as error:
+        raise Unreachable(
+            f"Prefect's server at {client.api_url} did not answer: {error}. Check PREFECT_API_URL and the server."
+        ) from error
+
+
 def run_night(source: str, path: str | None, as_of: date | None, overrides: Sequence[str]) -> "Outcome":
     """One night in this process."""
     request = _request(source, path, as_of, overrides)
-    _prefect_ready()
-    from flows.night import night
+    with _prefect():
+        from flows.night import night
 
-    return night(request)
+        return night(request)
 
 
 def run_replay(source: str, path: str, first: date, last: date, overrides: Sequence[str]) -> "list[Outcome]":
@@ -44,10 +74,10 @@ def run_replay(source: str, path: str, first: date, last: date, overrides: Seque
     if last < first:
         raise BadInput(f"--to must not lie before --from. Received: --from {first} --to {last}")
     request = _request(source, path, None, overrides)
-    _prefect_ready()
-    from flows.replay import replay
+    with _prefect():
+        from flows.replay import replay
 
-    return replay(request, first, last)
+        return replay(request, first, last)
 
 
 def run_leaderboard(
@@ -55,20 +85,22 @@ def run_leaderboard(
 ) -> list[dict[str, Any]]:
     """Train and evaluate all candidates; one row each, best first."""
     measured = [f"prepare.split={split}", f"evaluate.ks=[{k}]", f"evaluate.primary=ndcg@{k}"]
+    if split == "random":
+        measured.append("prepare.holdout=0.25")  # the literature's 75/25 a viewer
     request = _request(source, path, None, [*overrides, *measured])
-    _prefect_ready()
-    from flows.leaderboard import leaderboard
+    with _prefect():
+        from flows.leaderboard import leaderboard
 
-    return leaderboard(request)
+        return leaderboard(request)
 
 
 def make_schedule(cron: str, source: str, path: str | None, overrides: Sequence[str]) -> dict[str, Any]:
     """Make the deployment; what it is called and when it runs."""
     request = _request(source, path, None, overrides)
-    _prefect_ready()
-    from flows import schedule
+    with _prefect():
+        from flows import schedule
 
-    return schedule.make_schedule(cron, request)
+        return schedule.make_schedule(cron, request)
 
 
 def run_worker() -> None:

@@ -26,23 +26,18 @@ from tasks.register import register
 
 def _unreachable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Only a service that did not answer is asked again; bad data stays bad."""
-    try:
-        state.result()
-    except Unreachable:
-        return True
-    except Exception:  # noqa: BLE001 - any other failure is the flow's to handle, it comes out of the task again
-        return False
-    return False
+    return isinstance(state.result(raise_on_failure=False), Unreachable)
 
 
-@task(
-    name="ingest",
-    task_run_name="land",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_unreachable,
-)
+RETRIED: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "retries": 2,
+    "retry_delay_seconds": [2, 10],
+    "retry_condition_fn": _unreachable,
+}
+
+
+@task(name="ingest", task_run_name="land", **RETRIED)
 def land_step(kind: str, path: str | None, name: str, settings: Settings, as_of: date | None) -> Landed:
     """Land new partitions of the source."""
     landed = land(kind, path, name=name, settings=settings, as_of=as_of)
@@ -63,32 +58,23 @@ def stage_step(stage: str, pipeline: Pipeline, checkout: Checkout) -> bool:
     return ran
 
 
-@task(
-    name="register",
-    task_run_name="register",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_unreachable,
-)
-def register_step(
-    checkout: Checkout, bundle: Path, registry: Registry, pipeline: Pipeline, tags: Mapping[str, str]
-) -> str:
-    """Push the run's data to the DVC remote and write the night into MLflow; the model version's number."""
+@task(name="record", task_run_name="record", **RETRIED)
+def record_step(message: str, pipeline: Pipeline, checkout: Checkout) -> str:
+    """Commit what the run made, and push what the commit names to the DVC remote; the commit."""
+    commit = checkout.record(message)
     pipeline.push()
+    return commit
+
+
+@task(name="register", task_run_name="register", **RETRIED)
+def register_step(checkout: Checkout, bundle: Path, registry: Registry, tags: Mapping[str, str]) -> str:
+    """Write the night into MLflow; the model version's number."""
     version = register(checkout.path, bundle, registry, run=checkout.run, tags=tags)
     get_run_logger().info("model version %s of %s", version, registry.name)
     return version
 
 
-@task(
-    name="release",
-    task_run_name="release",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_unreachable,
-)
+@task(name="release", task_run_name="release", **RETRIED)
 def release_step(draft: Draft, after: Entry | None, ledger: Ledger, releases: Releases, registry: Registry) -> Entry:
     """Make a published release the live one; its ledger entry. Raises `LostRace` when another run was first."""
     candidate = releases.manifest(draft.release).candidate

@@ -9,6 +9,7 @@ import configparser
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pathlib import Path
 from infra.git import git, snapshot
 from infra.locks import locked
 from infra.settings import Settings
+
+GIT_SECONDS = 5.0  # none of a run's git commands takes as long
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,26 @@ def checked_out(inputs: Inputs, settings: Settings) -> Iterator[Checkout]:
             _make(run, inputs, settings)
         with locked(run.step_lock):
             pass  # a step of a killed run may still be ending
+        _free_git(run)
         yield run
+
+
+def _free_git(run: Checkout) -> None:
+    """Wait for the git of a killed run, which may still be ending, and remove the locks of one that was killed too."""
+    own = Path(git("rev-parse", "--absolute-git-dir", at=run.path))
+    ref = Path(git("rev-parse", "--path-format=absolute", "--git-path", f"{run.ref}.lock", at=run.path))
+    for lock in (own / "index.lock", own / "HEAD.lock", ref):
+        while lock.exists() and time.time() - lock.stat().st_mtime < GIT_SECONDS:
+            time.sleep(0.1)
+        lock.unlink(missing_ok=True)
 
 
 def _make(run: Checkout, inputs: Inputs, settings: Settings) -> None:
     with locked(settings.home_dir / "git.lock"):
         shutil.rmtree(run.path, ignore_errors=True)
         git("worktree", "prune", at=run.root)
-        git("worktree", "add", "--detach", "--force", str(run.path), inputs.commit, at=run.root)
+        # forced twice: over a worktree that is registered and gone, and over one whose making was killed, hence "locked"
+        git("worktree", "add", "--detach", "--force", "--force", str(run.path), inputs.commit, at=run.root)
     (run.path / "params.yaml").write_text(inputs.params, encoding="utf-8")
     (run.path / "data").mkdir(exist_ok=True)
     (run.path / "data/landed.json").write_text(inputs.landed, encoding="utf-8")

@@ -1,8 +1,10 @@
 """The few git commands that a run needs, with an identity of its own so that none has to be configured."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.errors import BadInput
 
@@ -14,15 +16,19 @@ IDENTITY = {
 }
 
 
-def git(*words: str, at: Path) -> str:
-    """Run git in the folder `at`; its standard output, stripped. Raises `BadInput` with git's own last line."""
+def git(*words: str, at: Path, index: Path | None = None) -> str:
+    """Run git in the folder `at`; its standard output, stripped. Raises `BadInput` with git's own last line.
+
+    `index`: a file to use instead of the checkout's own index.
+    """
+    own_index = {"GIT_INDEX_FILE": str(index)} if index else {}
     done = subprocess.run(
         ["git", "-c", "core.hooksPath=/dev/null", *words],
         cwd=at,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | IDENTITY,
+        env=os.environ | IDENTITY | own_index,
     )
     if done.returncode != 0:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
@@ -51,8 +57,15 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def snapshot(root: Path) -> str:
-    """A commit of the tracked files as they are now, uncommitted changes included; nothing in `root` changes."""
-    dirty = git("stash", "create", at=root)
-    if not dirty:
+    """A commit of the tracked files as they are now, uncommitted changes included; nothing in `root` changes.
+
+    It works on a copy of the index: git's own would be refreshed, and locked against a night that starts beside it.
+    """
+    own = git("rev-parse", "--path-format=absolute", "--git-path", "index", at=root)
+    with TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(own, folder))
+        git("add", "-u", at=root, index=copy)
+        tree = git("write-tree", at=root, index=copy)
+    if tree == git("rev-parse", "HEAD^{tree}", at=root):
         return git("rev-parse", "HEAD", at=root)
-    return git("commit-tree", f"{dirty}^{{tree}}", "-p", "HEAD", "-m", "Uncommitted changes", at=root)
+    return git("commit-tree", tree, "-p", "HEAD", "-m", "Uncommitted changes", at=root)

@@ -35,6 +35,7 @@ def log_to(path: str | None) -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, must not hide what it tells
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for room in ("tasks", "models", "lineage", "infra", "__main__"):
         logging.getLogger(room).setLevel(logging.DEBUG if path else logging.INFO)
@@ -51,6 +52,6 @@ def failure_in(path: Path, *, start: int) -> NightreelError | None:
         return None
     with path.open("rb") as log:
         log.seek(start)
-        lines = [json.loads(line) for line in log.read().splitlines()]
+        lines = [json.loads(line) for line in log if line.endswith(b"\n")]  # a full disk or a kill tears the last one
     faults = [line for line in lines if "error" in line]
     return ERRORS[faults[-1]["error"]](faults[-1]["message"]) if faults else None

@@ -27,6 +27,10 @@ def tied_to_owner() -> Iterator[None]:
     pid, _, lock = owner.partition(":")
     threading.Thread(target=_watch, args=(int(pid),), daemon=True).start()
     with locked(Path(lock)):
+        if not _alive(int(pid)):
+            os._exit(
+                1
+            )  # killed while this process was starting: the next start of the run did not see it and is at work
         yield
 
 

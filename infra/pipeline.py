@@ -3,15 +3,18 @@
 import contextlib
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.checkout import Checkout
+from infra.disk import is_full
 from infra.errors import BadInput, NightreelError, Unreachable
 from infra.log import failure_in
 from infra.orphans import owner_variable
+from infra.s3 import aws_environment
 from infra.settings import Settings
 
 
@@ -62,30 +65,49 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _repo(self) -> Iterator[Any]:
-        """The checkout as a DVC repository; DVC asks that the process stands in it."""
+        """The checkout as a DVC repository; DVC asks that the process stands in it.
+
+        Raises:
+            BadInput: its cache or one of its databases cannot be written.
+        """
+        from diskcache import Timeout
         from dvc.repo import Repo
 
         logging.getLogger("dvc").setLevel(logging.ERROR)
-        with contextlib.chdir(self._checkout.path), _environment(self._variables()), Repo(str(Path.cwd())) as repo:
-            yield repo
+        logging.getLogger("dvc_data").setLevel(logging.CRITICAL)  # it logs the trace of what it then raises
+        here = self._checkout.path
+        try:
+            with contextlib.chdir(here), _environment(self._variables()), Repo(str(here)) as repo:
+                _ask_once(repo.state.hashes)
+                _ask_once(repo.state.links)
+                yield repo
+        except (OSError, sqlite3.Error, Timeout) as error:
+            raise self._full(error) or BadInput(f"DVC cannot work in {here}: {_root_cause(error)}") from error
 
     def _variables(self) -> dict[str, str]:
-        access, secret = self._settings.s3_access_key, self._settings.s3_secret_key
-        keys = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
         return {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "NIGHTREEL_LOG": str(self._checkout.log),
             "NIGHTREEL_HOME": str(self._settings.home_dir),
             **owner_variable(self._checkout.step_lock),
-        } | {name: key.get_secret_value() for name, key in keys.items() if key}
+            **aws_environment(self._settings),
+        }
 
     def _said(self) -> int:
         return self._checkout.log.stat().st_size if self._checkout.log.exists() else 0
 
     def _failure(self, stage: str, error: Exception, *, said: int) -> NightreelError:
-        return failure_in(self._checkout.log, start=said) or BadInput(
+        if told := failure_in(self._checkout.log, start=said):
+            return told
+        return self._full(error) or BadInput(
             f"Step {stage} ended without a word: {_root_cause(error)}. It was killed (out of memory?) or has a defect; "
             f"see {self._checkout.log}"
+        )
+
+    def _full(self, error: Exception) -> BadInput | None:
+        where = self._checkout.folder
+        return (
+            BadInput(f"The disk of {where} is full. Free some space there and run again.") if is_full(error) else None
         )
 
 
@@ -104,3 +126,8 @@ def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _ask_once(database: Any) -> None:
+    """DVC's databases ask to write again as long as they are told no, and a full disk says no for ever."""
+    database.set = lambda key, value, **options: type(database).set(database, key, value, **options | {"retry": False})

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.disk import room_on
 from infra.errors import BadInput, Unreachable
+from infra.s3 import aws_environment
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,10 +38,11 @@ class Registry:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+        os.environ.update(aws_environment(self._settings))
         self._settings.home_dir.mkdir(parents=True, exist_ok=True)
         import mlflow
 
-        for chatter in ("mlflow", "alembic"):
+        for chatter in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(chatter).setLevel(logging.ERROR)
         mlflow.set_tracking_uri(self.uri)
         return mlflow.MlflowClient(tracking_uri=self.uri)
@@ -46,14 +50,21 @@ class Registry:
     @contextmanager
     def _asked(self) -> Iterator[Any]:
         """The client, its errors put into a sentence."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            yield self._client
+            with room_on(self._settings.home_dir):
+                yield self._client
         except (MlflowException, SQLAlchemyError) as error:
-            told = " ".join(str(error).split())[:300]
-            raise Unreachable(f"MLflow at {self.uri.split('@')[-1]} did not carry out a request: {told}") from error
+            told = f"MLflow at {self.uri.split('@')[-1]} did not carry out a request: {_reason(error)}."
+            raise Unreachable(f"{told} Check NIGHTREEL_MLFLOW_URI, or that it is up, and run again.") from error
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            raise Unreachable(
+                f"MLflow's artifacts at {self._artifacts} could not be stored: {_reason(error)}"
+            ) from error
 
     @cached_property
     def experiment(self) -> str:
@@ -167,6 +178,13 @@ class Registry:
             registered = client.get_registered_model(self.name)
             if str(registered.aliases.get(alias)) != version:
                 client.set_registered_model_alias(self.name, alias, version)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong: of a refused connection the last cause, of a statement no SQL."""
+    told = str(error).splitlines()[0]
+    caused = re.search(r"Caused by \w+\([\"'](?:\w+\(.*?\): )?(.*?)[\"']\)", told)
+    return (caused[1] if caused else told)[:300].rstrip(".")
 
 
 def _allowed(name: str) -> str:

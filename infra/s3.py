@@ -65,6 +65,18 @@ def client(settings: Settings) -> "S3Client":
         raise BadInput(f"S3 credentials cannot be used: {_line(error)}. {CREDENTIALS}.") from None
 
 
+def aws_environment(settings: Settings) -> dict[str, str]:
+    """Region, endpoint and credentials of `settings` as the environment variables that DVC and MLflow go by."""
+    access, secret = settings.s3_access_key, settings.s3_secret_key
+    values = {
+        "AWS_ACCESS_KEY_ID": access and access.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": secret and secret.get_secret_value(),
+        "AWS_DEFAULT_REGION": settings.s3_region,
+        "MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
 def parse_url(url: str) -> tuple[str, str]:
     """Bucket and prefix of `s3://bucket/prefix`; the prefix has no slash at either end and may be empty.
 

@@ -83,8 +83,8 @@ def describe_device() -> str:
         details = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
         if details:
             return ", ".join(details)
-    elif keras.distribution.list_devices("gpu"):
-        return ", ".join(keras.distribution.list_devices("gpu"))
+    elif gpus := [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]:
+        return ", ".join(gpus)
     return f"cpu ({platform.machine()})"
 
 

@@ -34,7 +34,7 @@ class Training:
         now: milliseconds since 1970 UTC at which the training data ends; time decay counts back from it.
         seed: of every random draw.
         checkpoints: folder where a long training keeps its state, so that a killed one goes on.
-        on_epoch: called as `on_epoch(epoch, epochs, metrics)` after each epoch.
+        on_epoch: called as `on_epoch(epoch, epochs, metrics)` after each epoch; `epoch` counts from 1.
     """
 
     train: Sequences

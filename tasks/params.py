@@ -175,7 +175,10 @@ def with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, 
         dotted, equals, value = override.partition("=")
         if not equals or not dotted:
             raise BadInput(f"--set takes key=value, such as train.ease.l2=100. Received: {override!r}")
-        tree = _with(tree, dotted.split("."), yaml.safe_load(value))
+        try:
+            tree = _with(tree, dotted.split("."), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise BadInput(f"The value of --set {dotted} is not YAML. Received: {override!r}") from None
     return tree
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infra.errors import NightreelError
+from infra.disk import is_full
+from infra.errors import BadInput, NightreelError
 from infra.log import log_to, record_failure
 from infra.orphans import tied_to_owner
 
@@ -28,7 +29,10 @@ def stage(main: Callable[..., None]) -> None:
     except NightreelError as error:
         record_failure(error)
         sys.exit(error.exit_code)
-    except Exception:
+    except Exception as error:
+        if is_full(error):
+            record_failure(BadInput(f"The disk of {Path.cwd()} is full. Free some space there and run again."))
+            sys.exit(BadInput.exit_code)
         logging.getLogger("tasks").exception("A defect in Nightreel")
         sys.exit(70)
     step = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])

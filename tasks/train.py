@@ -2,7 +2,6 @@
 
 import logging
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,13 +91,19 @@ def _epoch_bar(name: str) -> Iterator[Callable[[int, int, dict[str, float]], Non
 
 
 def _figures(out: Path, seconds: float) -> dict[str, Any]:
-    # the kernel counts in KiB, macOS in bytes
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "seconds": round(seconds, 3),
-        "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1),
+        "peak_megabytes": round(_peak_bytes() / 1e6, 1),
         "megabytes": round(sum(file.stat().st_size for file in out.iterdir()) / 1e6, 3),
     }
+
+
+def _peak_bytes() -> int:
+    """Largest resident memory of this process. Not `ru_maxrss` on Linux, where a child starts at its parent's peak."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(name: str) -> None:

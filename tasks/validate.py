@@ -71,7 +71,12 @@ def validate(
     _refuse(report["checks"], docs)
     _write_accepted(tables, accepted)
     events = tables["events"]
-    log.info("%d events accepted, %d in quarantine. See %s", events.accepted.height, events.quarantined.height, docs)
+    log.info(
+        "%d events accepted, %d in quarantine. See %s",
+        events.accepted.height,
+        events.quarantined.height,
+        docs.resolve() / "index.html",
+    )
 
 
 def separate_tables(frames: Mapping[str, pl.DataFrame], *, as_of: date) -> dict[str, Separated]:
@@ -120,7 +125,7 @@ def _refuse(checks: Sequence[Mapping[str, Any]], docs: Path) -> None:
     also = f" ({others} more failed)" if others else ""
     raise Refused(
         f"The data is not fit to train on: {first['name']} must be {first['bound']} ({first['reason']}). "
-        f"Received: {first['observed']:.6g}{also}. See {docs / 'index.html'}"
+        f"Received: {first['observed']:.6g}{also}. See {docs.resolve() / 'index.html'}"
     )
 
 

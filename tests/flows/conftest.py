@@ -1,6 +1,7 @@
 """A real Prefect server for all flow tests, and a project and a source for each."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.project import make_project, make_source
+from tests.flows.end_state import FinishedNight, assert_at_rest, state
+from tests.flows.project import make_project, make_source, retrain
 from tests.infra.servers import free_ports
 
 START_SECONDS = 120
@@ -56,7 +58,26 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_source(tmp_path_factory.mktemp("source"))
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout that each test's `project` is a copy of, so that all have the same commit."""
+    return make_project(tmp_path_factory.mktemp("template") / "project")
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, template: Path) -> Path:
     """A fresh checkout of this project with small parameters."""
-    return make_project(tmp_path / "project")
+    return Path(shutil.copytree(template, tmp_path / "project"))
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, template: Path, source: Path, prefect_server: str
+) -> FinishedNight:
+    """One night that nobody disturbed, its data pushed to a folder. Tests may run nights there under another name."""
+    folder = tmp_path_factory.mktemp("finished")
+    project = Path(shutil.copytree(template, folder / "project"))
+    outcome = retrain(project, source, env={"NIGHTREEL_REMOTE": str(folder / "remote")})
+    assert outcome["status"] == "released"
+    assert_at_rest(project)
+    return FinishedNight(project, folder / "remote", outcome, state(project, outcome["run"]))

@@ -206,7 +206,7 @@ fitted(epochs=2, jit_compile=sys.argv[2] == "jit")[0].save(Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("compiled", ["jit", "plain"])
+@pytest.mark.parametrize("compiled", ["jit", pytest.param("plain", marks=pytest.mark.slow)])
 def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, compiled):
     root = Path(__file__).parents[2]
     digests = []

@@ -1,0 +1,132 @@
+"""SIGKILL at each step boundary and at random instants of a small night, then again: as if nothing had happened."""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.end_state import FinishedNight, alias, assert_at_rest, home_of, processes_in, query, state
+from tests.flows.project import night_words, retrain, start_cli
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(1800)]
+
+POLL_SECONDS = 0.004
+NIGHT_SECONDS = 30.0
+
+
+def _said(what: str) -> Callable[[Path], bool]:
+    return lambda home: any(f'"{what}: done in' in log.read_text() for log in home.glob("runs/*/log.jsonl"))
+
+
+def _there(pattern: str) -> Callable[[Path], bool]:
+    return lambda home: any(home.glob(pattern))
+
+
+def _rows(table: str) -> Callable[[Path], bool]:
+    return lambda home: bool(query(home, f"select 1 from {table}"))
+
+
+# What shows from the outside that a step has just been done, in the night's order. After the word of a DVC stage, DVC
+# itself has still to store the stage's outputs.
+BOUNDARIES: dict[str, Callable[[Path], bool]] = {
+    "landed": _there("landing/files/arrivals/00000001.json"),
+    "worktree begun": _there("runs/*/checkout/dvc.yaml"),
+    "checked out": _there("runs/*/ready"),
+    "ingest": _said("ingest"),
+    "validate": _said("validate"),
+    "prepare": _said("prepare"),
+    "train popularity": _said("train popularity"),
+    "evaluate popularity": _said("evaluate popularity"),
+    "train itemknn": _said("train itemknn"),
+    "evaluate itemknn": _said("evaluate itemknn"),
+    "index": _said("index"),
+    "champion asked for": _there("runs/*/checkout/data/champion.json"),
+    "champion": _said("champion"),
+    "gate": _said("gate"),
+    "recorded": _there("../.git/refs/nightreel/runs/*"),
+    "bundled": _there("runs/*/bundle/record"),
+    "published": _there("store/manifests/*.json"),
+    "in MLflow": _rows("runs"),
+    "candidates in MLflow": lambda home: len(query(home, "select 1 from runs")) == 3,
+    "model logged": _rows("logged_models"),
+    "registered": _rows("model_versions"),
+    "live": _there("store/ledgers/files/00000001.json"),
+    "mirrored": lambda home: alias(home) is not None,
+    "remembered": _there("mirrored/files"),
+}
+QUICK = ("worktree begun", "validate", "evaluate itemknn", "recorded", "model logged", "registered", "live")
+
+
+def _kill_when(project: Path, source: Path, reached: Callable[[], bool]) -> bool:
+    """Start a night and kill it once `reached`; False when it ended by itself before. Its steps end by themselves."""
+    night = start_cli(project, *night_words(source))
+    while not reached():
+        if night.poll() is not None:
+            assert night.returncode == 0, (project.parent / f"{project.name}.log").read_text()[-4000:]
+            return False
+        time.sleep(POLL_SECONDS)
+    night.kill()
+    assert night.wait() == -signal.SIGKILL
+    return True
+
+
+def _until_none_at_work(project: Path, *, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while left := processes_in(project):
+        assert time.monotonic() < deadline, f"still at work {seconds} s after the kill: {left}"
+        time.sleep(0.05)
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    instant = time.monotonic() + seconds
+    return lambda: time.monotonic() > instant
+
+
+def _ends_the_same(project: Path, source: Path, finished: FinishedNight) -> None:
+    assert retrain(project, source)["status"] in ("released", "unchanged")
+    assert state(project, finished.outcome["run"]) == finished.state
+    assert [run.name for run in (home_of(project) / "runs").iterdir()] == [finished.outcome["run"]]
+    assert_at_rest(project)
+
+
+def _killed_at(project: Path, source: Path, boundaries: Iterator[str] | tuple[str, ...]) -> None:
+    for name in boundaries:
+        reached = BOUNDARIES[name]
+        assert not reached(home_of(project)), f"{name} was reached before the night that was to be killed there"
+        assert _kill_when(project, source, lambda reached=reached: reached(home_of(project))), name
+
+
+def test_killed_at_boundaries_again_and_again_a_night_ends_as_if_undisturbed(project, source, finished):
+    _killed_at(project, source, QUICK)
+    _ends_the_same(project, source, finished)
+
+
+def test_the_steps_of_a_killed_night_end_by_themselves(project, source):
+    began = BOUNDARIES["ingest"]  # now validate is being started, which works for seconds
+    assert _kill_when(project, source, lambda: began(home_of(project)) and _step_at_work(project, "tasks.validate"))
+    _until_none_at_work(project)
+
+
+def _step_at_work(project: Path, module: str) -> bool:
+    return any(module in line for line in processes_in(project))
+
+
+@pytest.mark.slow
+def test_killed_at_every_boundary_a_night_ends_as_if_undisturbed(project, source, finished):
+    for name in BOUNDARIES:
+        if BOUNDARIES[name](home_of(project)):
+            continue  # two boundaries so close that the kill at the first came after the second
+        _killed_at(project, source, (name,))
+    _ends_the_same(project, source, finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_instants_a_night_ends_as_if_undisturbed(seed, project, source, finished):
+    instants = random.Random(seed)
+    for _ in range(4):
+        _kill_when(project, source, _after(instants.uniform(2.0, NIGHT_SECONDS)))
+    _ends_the_same(project, source, finished)
