@@ -106,16 +106,23 @@ def _free_git(run: Checkout) -> None:
     own = Path(git("rev-parse", "--absolute-git-dir", at=run.path))
     ref = Path(git("rev-parse", "--path-format=absolute", "--git-path", f"{run.ref}.lock", at=run.path))
     for lock in (own / "index.lock", own / "HEAD.lock", ref):
-        while lock.exists() and time.time() - lock.stat().st_mtime < GIT_SECONDS:
+        while _is_young(lock):
             time.sleep(0.1)
         lock.unlink(missing_ok=True)
+
+
+def _is_young(lock: Path) -> bool:
+    try:
+        return time.time() - lock.stat().st_mtime < GIT_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _make(run: Checkout, inputs: Inputs, settings: Settings) -> None:
     with locked(settings.home_dir / "git.lock"):
         shutil.rmtree(run.path, ignore_errors=True)
         git("worktree", "prune", at=run.root)
-        # forced twice: over a worktree that is registered and gone, and over one whose making was killed, hence "locked"
+        # forced twice: over a worktree that is registered and gone, and over one whose making was killed ("locked")
         git("worktree", "add", "--detach", "--force", "--force", str(run.path), inputs.commit, at=run.root)
     (run.path / "params.yaml").write_text(inputs.params, encoding="utf-8")
     (run.path / "data").mkdir(exist_ok=True)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from infra.locks import locked
 
 OWNER = "NIGHTREEL_OWNER"
@@ -27,10 +29,8 @@ def tied_to_owner() -> Iterator[None]:
     pid, _, lock = owner.partition(":")
     threading.Thread(target=_watch, args=(int(pid),), daemon=True).start()
     with locked(Path(lock)):
-        if not _alive(int(pid)):
-            os._exit(
-                1
-            )  # killed while this process was starting: the next start of the run did not see it and is at work
+        if not _alive(int(pid)):  # killed while this process was starting, so the next start of the run may be at work
+            os._exit(1)
         yield
 
 
@@ -47,7 +47,6 @@ def _watch(pid: int) -> None:
 
 def _alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return True

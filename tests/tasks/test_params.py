@@ -1,0 +1,76 @@
+"""params.yaml as one typed tree: what it refuses, and how it says so."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from infra.errors import BadInput
+from tasks.params import Params, load_params, parse_params, with_overrides
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_committed_file_is_whole():
+    params = load_params(ROOT / "params.yaml")
+    assert params.candidates == ["popularity", "itemknn", "ease", "sasrec"]
+    assert params.evaluate.primary == "ndcg@10"
+
+
+def test_a_dumped_tree_is_read_back_equal():
+    params = load_params(ROOT / "params.yaml")
+    assert parse_params(yaml.safe_load(yaml.safe_dump(params.model_dump(mode="json"))), where="dump") == params
+
+
+def test_the_tree_is_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Params().seed = 1
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.ease.l3=1", "unknown key train.ease.l3"),
+        ("sead=1", "unknown key sead"),
+        ("train.ease.l2=lots", "train.ease.l2: input should be a valid number. Received: 'lots'"),
+        ("train.ease.l2=0", "train.ease.l2: input should be greater than 0. Received: 0"),
+        ("seed=1.5", "seed: input should be a valid integer. Received: 1.5"),
+        ("candidates=[bert]", "candidates.0: input should be 'popularity', 'itemknn', 'ease' or 'sasrec'"),
+        ("evaluate.primary=ndcg@11", "primary must be one of"),
+        ("name=Home Feed", "name: string should match pattern"),
+        ("seed", "--set takes key=value, such as train.ease.l2=100. Received: 'seed'"),
+        ("seed.deep=1", "--set cannot go below seed, which is a value, not a section. Received: seed.deep"),
+        ("seed=[", "The value of --set seed is not YAML"),
+    ],
+)
+def test_a_fault_is_one_sentence_that_names_the_key(override, sentence):
+    with pytest.raises(BadInput) as told:
+        load_params(ROOT / "params.yaml", [override])
+    assert sentence in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_overrides_go_deep_and_leave_the_rest():
+    tree = {"train": {"ease": {"l2": 1, "neighbours": 5}}}
+    assert with_overrides(tree, ["train.ease.l2=2.5", "seed=7"]) == {
+        "train": {"ease": {"l2": 2.5, "neighbours": 5}},
+        "seed": 7,
+    }
+    assert tree == {"train": {"ease": {"l2": 1, "neighbours": 5}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "No parameters: .* does not exist"),
+        ("- a\n", "must hold a mapping of sections. Received: list"),
+        ("a: [\n", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_tree(tmp_path, text, sentence):
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BadInput, match=sentence):
+        load_params(path)
