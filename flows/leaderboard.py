@@ -40,9 +40,11 @@ def _row(run: Path, candidate: str, params: Params) -> dict[str, Any]:
     )
     return {
         "candidate": candidate,
+        "primary": params.evaluate.primary,
         **judged["metrics"],
         "low": interval.low,
         "high": interval.high,
+        "confidence": params.gate.confidence,
         "viewers": judged["viewers"],
         "seconds": trained["seconds"],
         "peak_megabytes": trained["peak_megabytes"],

@@ -78,8 +78,8 @@ class Live:
         entries = [entry for entry in self.ledger.entries() if entry.release.startswith(prefix)]
         found = sorted({entry.release for entry in entries})
         if len(found) != 1:
-            what = "several releases" if found else "no release"
-            raise BadInput(f"{what} in the ledger of {self.name} start with the id given. Received: {prefix!r}")
+            what = "Several releases" if found else "No release"
+            raise BadInput(f"{what} in the ledger of {self.name} with an id that starts so. Received: {prefix!r}")
         return entries, self.releases.manifest(found[0])
 
     def describe(self, prefix: str) -> dict[str, Any]:

@@ -18,13 +18,20 @@ class Readable(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is worth a line."""
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, NightreelError):
-            record.exc_info, record.exc_text = None, None
-            said = record.getMessage().replace(repr(error), str(error))
-            record.msg, record.args = said.removeprefix("Task run failed with exception: "), ()
-            return not said.startswith(FLOW_FAILED)
-        return not str(record.msg).startswith(CHATTER)
+        error = _told(record)
+        if error is None:
+            return not str(record.msg).startswith(CHATTER)
+        said = record.getMessage().replace(repr(error), str(error))
+        record.msg, record.args = said.removeprefix("Task run failed with exception: "), ()
+        record.exc_info, record.exc_text = None, None
+        return not said.startswith(FLOW_FAILED)
+
+
+def _told(record: logging.LogRecord) -> NightreelError | None:
+    """The error that a record is about: raised, or, of a step that is tried again, an argument of the message."""
+    raised = record.exc_info[1] if record.exc_info else None
+    told = record.args if isinstance(record.args, tuple) else ()
+    return next((error for error in (raised, *told) if isinstance(error, NightreelError)), None)
 
 
 def prefect_at_home(home: Path) -> None:

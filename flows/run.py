@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.quiet import make_readable, prefect_at_home
 from infra.disk import disk_errors, require_room
 from infra.errors import BadInput, Unreachable
 from infra.git import project_root
+from infra.s3 import SCHEME
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,9 +18,20 @@ if TYPE_CHECKING:
 
 
 def _request(source: str, path: str | None, as_of: date | None, overrides: Sequence[str]) -> "Request":
+    """What is asked for, looked over before Prefect starts. A scheduled night stands elsewhere, so paths are absolute.
+
+    Raises:
+        BadInput: not in a checkout, a parameter is unknown or of a wrong type, or the source needs a path.
+    """
     from flows.outcome import Request
+    from tasks.landing import open_reader
+    from tasks.params import load_params
 
     root = project_root()
+    load_params(root / "params.yaml", overrides)
+    open_reader(source, path, Settings())
+    if path and not path.startswith(SCHEME):
+        path = str(Path(path).resolve())
     return Request.model_validate(
         {"root": str(root), "source": source, "path": path, "as_of": as_of, "overrides": tuple(overrides)}
     )

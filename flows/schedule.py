@@ -1,7 +1,7 @@
 """Nights by the clock: a Prefect deployment in a process work pool, and the worker that runs what is due."""
 
 import asyncio
-import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from prefect import Flow
@@ -17,12 +17,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.outcome import Request
 from infra.errors import BadInput, Unreachable
 
 POOL = "nightreel"
-API = "PREFECT_API_URL"
 START_SECONDS = 120
 AnyFlow = Flow[Any, Any]
 
@@ -49,7 +49,9 @@ def make_schedule(cron: str, request: Request) -> dict[str, Any]:
 
 def run_worker() -> None:
     """Run what is due until interrupted. With no Prefect server set, one is started on loopback and stopped again."""
-    with _server():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service that is stopped ends as by Ctrl-C
+    # Prefect's worker answers an interrupt with the trace of whatever it was waiting for
+    with suppress(KeyboardInterrupt, asyncio.CancelledError), _server():
         asyncio.run(_work())
 
 
@@ -70,7 +72,7 @@ async def _work() -> None:
 
 @contextmanager
 def _server() -> Iterator[None]:
-    if API in os.environ:
+    if PREFECT_API_URL.value():
         yield
         return
     with socket.socket() as free:
@@ -78,12 +80,12 @@ def _server() -> Iterator[None]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/api"
     try:
-        os.environ[API] = f"http://127.0.0.1:{port}/api"
-        _wait_for(f"{os.environ[API]}/health")
-        yield
+        _wait_for(f"{url}/health")
+        with temporary_settings({PREFECT_API_URL: url}):  # the environment was read when Prefect was imported
+            yield
     finally:
-        os.environ.pop(API)
         server.terminate()
         server.wait()
 

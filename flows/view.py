@@ -3,14 +3,24 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from flows.verdict_page import figure
 
 Content = TypeVar("Content")
+BESIDE_TITLE = 40  # characters of a line of recommendations that are not title
+COSTS = {
+    "seconds": "training, s",
+    "peak_megabytes": "peak memory, MB",
+    "milliseconds": "a recommendation, ms",
+    "megabytes": "model, MB",
+}
 COLOURS = {"released": "green", "unchanged": "cyan", "refused": "red", "stopped": "yellow"}
 
 
@@ -19,15 +29,17 @@ def show(content: Content, render: Callable[[Console, Content], None], *, as_jso
     if as_json:
         sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
     else:
-        render(Console(highlight=False), content)
+        render(Console(highlight=False, emoji=False), content)
 
 
 def show_fields(console: Console, fields: Mapping[str, Any]) -> None:
     """One line a field."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in fields.items():
         if value is not None:
-            table.add_row(f"[bold]{name}[/bold]", figure(value))
+            table.add_row(name, _cell(value))
     console.print(table)
 
 
@@ -35,7 +47,7 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
     """How a night ended: status, figures, where to look."""
     status = outcome["status"]
     title = f"{outcome['name']}, night of {outcome['as_of']}"
-    console.print(f"\n[bold {COLOURS.get(status, 'white')}]{status.upper()}[/]  {title}")
+    console.print(f"\n[bold {COLOURS.get(status, 'white')}]{status.upper()}[/]  {escape(title)}")
     compared = f"{figure(outcome['challenger_score'])}"
     if outcome["champion_score"] is not None:
         compared += f" (champion {figure(outcome['champion_score'])})"
@@ -45,28 +57,29 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
         "release": outcome["release"] and f"{outcome['release'][:12]}, ledger entry {outcome['seq']}",
         "model version": outcome["model_version"],
         "run": f"{outcome['run']} (git ref refs/nightreel/runs/{outcome['run']})",
-        "data docs": outcome["docs"],
+        "data docs": outcome["docs"] and _from_here(outcome["docs"]),
         "seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in outcome["seconds"].items()),
     }
     show_fields(console, fields)
     for candidate, reason in outcome["failed_candidates"].items():
-        console.print(f"[yellow]candidate {candidate} failed:[/] {reason}")
+        console.print(f"[yellow]candidate {candidate} failed:[/] {escape(reason)}")
     for reason in outcome["reasons"]:
-        console.print(f"[red]✗[/] {reason}")
+        console.print(f"[red]✗[/] {escape(reason)}")
 
 
 def show_replay(console: Console, nights: Sequence[Mapping[str, Any]]) -> None:
     """One row a night."""
-    table = Table("day", "rows", "quarantined", "challenger", "challenger", "champion", "verdict", "live release")
-    table.title = f"{len(nights)} nights; scores are {next((n['primary'] for n in nights if n['primary']), '')}"
+    primary = next((night["primary"] for night in nights if night["primary"]), "score")
+    table = _table("day", "rows", "quarantined", "challenger", primary, "champion", "verdict", "live release")
+    table.title = f"{len(nights)} nights"
     live = ""
     for night in nights:
-        live = f"{night['release'][:12]} (entry {night['seq']})" if night["seq"] else live
+        live = night["release"][:12] if night["seq"] else live
         status = night["status"]
         table.add_row(
             night["as_of"],
-            figure(night["rows"]),
-            figure(night["quarantined"]),
+            _count(night["rows"]),
+            _count(night["quarantined"]),
             night["challenger"] or "",
             figure(night["challenger_score"]),
             figure(night["champion_score"]),
@@ -76,58 +89,101 @@ def show_replay(console: Console, nights: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
     for night in nights:
         for reason in night["reasons"]:
-            console.print(f"{night['as_of']}: {reason}")
+            console.print(f"{night['as_of']}: {escape(reason)}")
 
 
 def show_leaderboard(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One row a candidate, best first."""
+    """One column a candidate, best first; what it cost below."""
     measured = [row for row in rows if "failed" not in row]
     if measured:
-        names = [name for name in measured[0] if "@" in name]
-        costs = ["seconds", "peak_megabytes", "milliseconds", "megabytes"]
-        headings = ["train s", "peak MB", "ms a viewer", "MB"]
-        table = Table("candidate", names[0], "95 % interval", *names[1:], *headings)
-        for row in measured:
-            interval = f"{row['low']:.4f} to {row['high']:.4f}"
-            figures = [f"{row[name]:.4f}" for name in names]
-            table.add_row(row["candidate"], figures[0], interval, *figures[1:], *(f"{row[cost]:.1f}" for cost in costs))
-        table.title = f"{measured[0]['viewers']} viewers, split {measured[0]['split_digest'][:12]}"
+        first = measured[0]
+        primary = first["primary"]
+        others = [name for name in first if "@" in name and name != primary]
+        table = _table("", *(row["candidate"] for row in measured))
+        table.title = f"{first['viewers']:,} viewers, split {first['split_digest'][:12]}"
+        table.add_row(primary, *(f"{row[primary]:.4f}" for row in measured), style="bold")
+        between = (f"{row['low']:.4f} to {row['high']:.4f}" for row in measured)
+        table.add_row(f"{first['confidence']:.0%} interval", *between, end_section=True)
+        for name in others:
+            table.add_row(name, *(f"{row[name]:.4f}" for row in measured), end_section=name == others[-1])
+        for cost, heading in COSTS.items():
+            table.add_row(heading, *(f"{row[cost]:.1f}" for row in measured))
         console.print(table)
     for row in rows:
         if "failed" in row:
-            console.print(f"[yellow]candidate {row['candidate']} failed:[/] {row['failed']}")
+            console.print(f"[yellow]candidate {row['candidate']} failed:[/] {escape(row['failed'])}")
 
 
 def show_recommended(console: Console, answer: Mapping[str, Any]) -> None:
-    """The list, best first."""
+    """The list, best first, each title on one line."""
+    user = escape(answer["user"])
     if answer["reason"] == "popular":
-        console.print(f"[yellow]Viewer {answer['user']} is unknown to the live release: the popular list.[/]")
-    table = Table("#", "video", "title", "score", title=f"Viewer {answer['user']}, release {answer['release'][:12]}")
+        console.print(f"[yellow]Viewer {user} is unknown to the live release: the popular list.[/]")
+    table = _table("#", "video", "title", "score", wrapped=("video",))
+    table.title = f"Viewer {user}, release {answer['release'][:12]}"
     for rank, video in enumerate(answer["videos"], start=1):
-        table.add_row(str(rank), str(video["video_id"]), video.get("title") or "", f"{video['score']:.4f}")
+        title = Text(" ".join((video.get("title") or "").split()))
+        title.truncate(max(console.width - BESIDE_TITLE, 20), overflow="ellipsis")
+        table.add_row(str(rank), _cell(video["video_id"]), title, _cell(video["score"]))
     console.print(table)
 
 
 def show_releases(console: Console, entries: Sequence[Mapping[str, Any]]) -> None:
     """The ledger, oldest first."""
-    table = Table("entry", "action", "release", "model version", "at", "by", "reason")
+    table = _table("entry", "action", "release", "version", "at (UTC)", "by", "reason", wrapped=("by", "reason"))
     for entry in entries:
-        fields = (entry["seq"], entry["action"], entry["release"][:12], entry["model_version"], entry["at"][:19])
-        table.add_row(*(figure(value) for value in fields), entry["by"], entry["reason"])
+        at = entry["at"][:16].replace("T", " ")
+        fields = (entry["seq"], entry["action"], entry["release"][:12], entry["model_version"], at)
+        table.add_row(*(_cell(value) for value in (*fields, entry["by"], entry["reason"])))
     console.print(table)
 
 
 def show_manifest(console: Console, release: Mapping[str, Any]) -> None:
     """A release: facts, parts, verdict."""
     manifest = release["manifest"]
-    facts = {name: manifest[name] for name in ("name", "candidate", "as_of", "code", "space", "verdict")}
-    show_fields(console, {"release": release["release"], "live": "yes" if release["live"] else "no"} | facts)
-    parts = Table("part", "bytes", "sha-256")
+    facts = {
+        "release": release["release"],
+        "live": "yes" if release["live"] else "no",
+        "recommender": manifest["name"],
+        "candidate": manifest["candidate"],
+        "data until": manifest["as_of"],
+        "code commit": manifest["code"],
+        "embedding space": manifest["space"],
+        "verdict sha-256": manifest["verdict"],
+    }
+    show_fields(console, facts)
+    parts = _table("part", "bytes", "sha-256")
     for name, part in manifest["parts"].items():
-        parts.add_row(name, f"{part['bytes']:,}", part["sha256"][:16])
-    checks = Table("check", "challenger", "champion", "bound", "", "reason")
+        parts.add_row(escape(name), f"{part['bytes']:,}", part["sha256"][:16])
+    checks = _table(
+        "check", "challenger", release["verdict"]["against"], "bound", "", "reason", wrapped=("check", "reason")
+    )
     for check in release["verdict"]["checks"]:
-        values = (figure(check[name]) for name in ("challenger", "champion", "bound"))
-        checks.add_row(check["name"], *values, "[green]✓[/]" if check["passed"] else "[red]✗[/]", check["reason"])
+        values = (_cell(check[name]) for name in ("name", "challenger", "champion", "bound"))
+        checks.add_row(*values, "[green]✓[/]" if check["passed"] else "[red]✗[/]", escape(check["reason"]))
     console.print(parts, checks)
     show_releases(console, release["entries"])
+
+
+def _table(*headings: str, wrapped: Sequence[str] = ()) -> Table:
+    """A table whose cells stay on one line, but for the columns `wrapped`."""
+    table = Table()
+    for heading in headings:
+        folds = heading in wrapped
+        table.add_column(heading, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    return table
+
+
+def _cell(value: object) -> str:
+    """A value as `figure` writes it; square brackets in it are no markup."""
+    return escape(figure(value))
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _from_here(path: str) -> str:
+    """`path`, from the current folder where it lies below."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

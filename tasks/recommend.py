@@ -1,5 +1,6 @@
 """Answer a viewer from a release's folder and nothing else."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from models.protocol import Recommender
 from models.search import Index
 from models.sequences import Sequences
 from tasks.schema import Users, Videos
+
+INTEGER = re.compile("-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,12 @@ class Bundle:
 
     def _viewer(self, user: str) -> int | None:
         ids = self.viewers.get_column(Users.ID)
-        if ids.dtype.is_integer() and not user.lstrip("-").isdigit():
+        if not ids.dtype.is_integer():
+            at = ids.index_of(user)
+        elif INTEGER.fullmatch(user) and abs(int(user)) < 2**63:
+            at = ids.index_of(int(user))
+        else:
             return None
-        at = ids.index_of(int(user) if ids.dtype.is_integer() else user)
         return None if at is None else int(at)
 
     def _popular(self, k: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:

@@ -107,8 +107,8 @@ def state(project: Path, run: str) -> dict[str, Any]:
 
 def assert_at_rest(project: Path) -> None:
     """No step at work, no lock held, and the run's checkout as DVC and git want it."""
-    assert processes_in(project) == []
-    assert [lock for lock in home_of(project).rglob("*lock") if lock.name in OUR_LOCKS and _is_held(lock)] == []
+    assert processes_in(project) == {}
+    assert [lock for lock in home_of(project).rglob("*lock") if lock.name in OUR_LOCKS and is_held(lock)] == []
     for run in (home_of(project) / "runs").iterdir():
         assert dvc(run / "checkout", "status", "--json").strip() == "{}"
         assert git(run / "checkout", "status", "--porcelain") == ""
@@ -117,7 +117,8 @@ def assert_at_rest(project: Path) -> None:
 OUR_LOCKS = ("lock", "step.lock", "git.lock")
 
 
-def _is_held(lock: Path) -> bool:
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock now."""
     with lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,16 +127,16 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def processes_in(folder: Path) -> list[str]:
-    """Command lines of processes whose working directory lies in `folder`."""
-    found = []
+def processes_in(folder: Path) -> dict[int, str]:
+    """Command lines by id of the processes whose working directory lies in `folder`."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if process.joinpath("cwd").readlink().is_relative_to(folder):
-                found.append(process.joinpath("cmdline").read_text().replace("\0", " "))
+                found[int(process.name)] = process.joinpath("cmdline").read_text().replace("\0", " ")
         except OSError:
             continue  # it has just ended
-    return [line for line in found if line]
+    return {pid: line for pid, line in found.items() if line}
 
 
 def dvc(checkout: Path, *words: str, env: Mapping[str, str] | None = None) -> str:
