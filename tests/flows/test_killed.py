@@ -24,7 +24,7 @@ from tests.flows.project import night_words, retrain, start_cli
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(1800)]
 
 POLL_SECONDS = 0.004
-NIGHT_SECONDS = 30.0
+NIGHT_SECONDS = 14.0  # of a small night on an idle machine, Prefect's start included
 
 
 def _said(what: str) -> Callable[[Path], bool]:
@@ -140,6 +140,6 @@ def test_killed_at_every_boundary_a_night_ends_as_if_undisturbed(project, source
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_at_random_instants_a_night_ends_as_if_undisturbed(seed, project, source, finished):
     instants = random.Random(seed)
-    for _ in range(4):
-        _kill_when(project, source, _after(instants.uniform(2.0, NIGHT_SECONDS)))
+    killed = [_kill_when(project, source, _after(instants.uniform(1.0, NIGHT_SECONDS))) for _ in range(4)]
+    assert any(killed)
     _ends_the_same(project, source, finished)

@@ -17,7 +17,7 @@ import pytest
 from tests.flows.end_state import assert_at_rest, entries, home_of, processes_in
 from tests.flows.project import COMMAND, cli_environment, last_json, run_cli, said
 
-START_SECONDS = 240
+START_SECONDS = 150
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_a_worker_that_is_stopped_takes_its_own_server_along(scheduled: Path) ->
         deadline = time.monotonic() + START_SECONDS
         while "started!" not in log.read_text():
             assert worker.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.3)
         assert len(processes_in(scheduled)) > 1
         worker.terminate()
@@ -151,7 +151,12 @@ def _start(project: Path, env: dict[str, str]) -> "tuple[Path, subprocess.Popen[
     with log.open("wb") as said_to:
         command = [*COMMAND, "worker"]
         return log, subprocess.Popen(
-            command, cwd=project, env=env, stdout=said_to, stderr=said_to, start_new_session=True
+            command,
+            cwd=project,
+            env=env | {"PYTHONUNBUFFERED": "1"},
+            stdout=said_to,
+            stderr=said_to,
+            start_new_session=True,
         )
 
 
