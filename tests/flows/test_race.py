@@ -56,10 +56,6 @@ def _race(project: Path, source: Path, count: int) -> None:
     assert_at_rest(project)
 
 
-def test_three_nights_at_once_each_get_an_entry_of_their_own(project, source):
-    _race(project, source, 3)
-
-
 @pytest.mark.slow
 def test_eight_nights_at_once_each_get_an_entry_of_their_own(project, source):
     _race(project, source, 8)
