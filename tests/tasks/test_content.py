@@ -3,9 +3,12 @@
 import hashlib
 from datetime import UTC, date, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from infra.errors import BadInput
@@ -49,6 +52,21 @@ def test_a_days_digest_does_not_depend_on_the_other_days() -> None:
         days[1]: (2, rows_digest(ROWS)),
         date(2022, 4, 11): (0, hashlib.sha256(b'"user_id"\n').hexdigest()),
     }
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.none() | st.text("a\n\r\"',;", max_size=4), st.none() | st.floats(0, 1)))
+)
+def test_a_days_digest_is_that_of_its_rows_alone(rows: list[tuple[int, str | None, float | None]]) -> None:
+    schema = {"day": pl.Int8, "title": pl.String, "rating": pl.Float64}
+    events = pl.DataFrame(sorted(rows, key=lambda row: row[0]), schema, orient="row").with_columns(
+        pl.date(2022, 4, pl.col("day") + 1)
+    )
+    alone = {day: events.filter(pl.col("day") == day).drop("day") for day in events["day"].unique().sort()}
+    for at_once in (1, 2, 1_000_000):
+        with patch.object(content, "SLICE", at_once):
+            told = day_digests(events, frozenset(alone))
+            assert told == {day: (len(its), rows_digest(its)) for day, its in alone.items()}
 
 
 def test_equal_rows_give_one_file_of_equal_bytes_whatever_their_chunks(tmp_path: Path) -> None:
