@@ -12,19 +12,20 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.outcome import Outcome, Request, Status
-from flows.steps import land_step, record_step, register_step, release_step, stage_step
+from flows.steps import candidates_step, land_step, reach_step, record_step, register_step, release_step, stage_step
 from flows.verdict_page import verdict_markdown
 from infra.checkout import Checkout, Inputs, checked_out
 from infra.disk import room_on
 from infra.errors import NightreelError
 from infra.git import project_root
-from infra.pipeline import Pipeline
+from infra.pipeline import Pipeline, pipeline_of
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.stores import open_store
 from lineage.canonical import sha256_of_file
 from lineage.ledger import Draft, Entry, Ledger, LostRace
 from lineage.releases import Releases
+from models.catalogue import NEURAL
 from tasks import paths
 from tasks.bundle import bundle, serves_the_same
 from tasks.params import Params, load_params
@@ -38,6 +39,7 @@ class Night:
     """One run while it happens: its checkout, its services, and how long each step took."""
 
     checkout: Checkout
+    pipeline: Pipeline
     params: Params
     name: str
     code: str
@@ -47,7 +49,6 @@ class Night:
 
     def __post_init__(self) -> None:
         store = open_store(self.settings.store_url, self.settings)
-        self.pipeline = Pipeline(self.checkout, self.settings)
         self.registry = Registry(self.settings, self.name)
         self.ledger = Ledger(store, self.name)
         self.releases = Releases(store, self.settings.home_dir / "releases")
@@ -56,6 +57,24 @@ class Night:
         """Bring one DVC stage up to date."""
         with self.timed(name):
             stage_step(name, self.pipeline, self.checkout)
+
+    def candidate(self, name: str) -> None:
+        """Train and evaluate one candidate; one that fails is left behind."""
+        try:
+            self.stage(f"train@{name}")
+            self.stage(f"evaluate@{name}")
+        except NightreelError as error:
+            self.failed[name] = str(error)
+            get_run_logger().error("candidate %s is out: %s", name, error)
+
+    def is_trained(self) -> bool:
+        """Whether this run has come to its challenger before and nothing that it read has changed."""
+        per_candidate = [f"{step}@{name}" for name in self.params.candidates for step in ("train", "evaluate")]
+        with self.timed("look"):
+            trained = self.pipeline.up_to_date(["ingest", "validate", "prepare", *per_candidate, "index"])
+        if trained:
+            get_run_logger().info("this run has trained before and nothing has changed")
+        return trained
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -85,7 +104,11 @@ def night(request: Request) -> Outcome:
         Refused: the data is not fit to train on.
     """
     with room_on(Settings().home_dir), _opened(request) as run:
-        train_and_measure(run)
+        if not run.is_trained():
+            registry = reach_step.submit(run.registry)  # beside validation, and known to be there before training
+            _prepare(run)
+            registry.result()
+            _train(run)
         outcome = _judge_and_release(run)
         write_json(run.checkout.folder / "outcome.json", outcome.as_row())
         return outcome
@@ -95,7 +118,9 @@ def night(request: Request) -> Outcome:
 def measure(request: Request) -> Outcome:
     """Train and evaluate every candidate and stop there: nothing is registered, nothing goes live."""
     with room_on(Settings().home_dir), _opened(request) as run:
-        train_and_measure(run)
+        if not run.is_trained():
+            _prepare(run)
+            _train(run)
         return _outcome(run, "measured", commit=run.record("measured"))
 
 
@@ -111,29 +136,25 @@ def _opened(request: Request) -> Iterator[Night]:
     landed = land_step(request.source, request.path, name, settings, request.as_of)
     text = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
     inputs = Inputs.of(root, params=text, landed=landed.as_json(), as_of=str(landed.as_of))
-    with checked_out(inputs, settings) as checkout:
-        night = Night(checkout, params, name, inputs.commit, settings)
+    with checked_out(inputs, settings) as checkout, pipeline_of(checkout, settings) as pipeline:
+        night = Night(checkout, pipeline, params, name, inputs.commit, settings)
         night.seconds["land"] = round(time.perf_counter() - started, 2)
         get_run_logger().info("run %s in %s", checkout.run, checkout.path)
         yield night
 
 
-def train_and_measure(run: Night) -> None:
-    """From landed files to the challenger and its index. A candidate that fails is left behind."""
-    per_candidate = [f"{step}@{name}" for name in run.params.candidates for step in ("train", "evaluate")]
-    with run.timed("look"):
-        if run.pipeline.up_to_date(["ingest", "validate", "prepare", *per_candidate, "index"]):
-            get_run_logger().info("this run has trained before and nothing has changed")
-            return
+def _prepare(run: Night) -> None:
     for stage in ("ingest", "validate", "prepare"):
         run.stage(stage)
-    for candidate in run.params.candidates:
-        try:
-            run.stage(f"train@{candidate}")
-            run.stage(f"evaluate@{candidate}")
-        except NightreelError as error:
-            run.failed[candidate] = str(error)
-            get_run_logger().error("candidate %s is out: %s", candidate, error)
+
+
+def _train(run: Night) -> None:
+    """All candidates, those that Keras trains beside the others; then the challenger and its index."""
+    neural = [name for name in run.params.candidates if name in NEURAL]
+    others = [name for name in run.params.candidates if name not in NEURAL]
+    lanes = [candidates_step.submit(lane, run.candidate) for lane in (neural, others) if lane]
+    for lane in lanes:
+        lane.result()
     run.stage("index")
 
 

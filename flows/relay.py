@@ -16,8 +16,7 @@ POLL_SECONDS = 0.2
 def relayed(path: Path, logger: Logger) -> Iterator[None]:
     """Pass each new line of the JSON log at `path` on to `logger` until the block ends; failures are left to raise."""
     done = threading.Event()
-    path.touch()
-    with path.open(encoding="utf-8") as log:
+    with path.open("a+", encoding="utf-8") as log:  # made where it is missing
         log.seek(0, 2)
         follower = threading.Thread(target=_follow, args=(log, logger, done), daemon=True)
         follower.start()

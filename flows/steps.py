@@ -1,6 +1,6 @@
 """The night's steps as Prefect tasks: each only calls a plain function, and adds retries and a name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,24 @@ def land_step(kind: str, path: str | None, name: str, settings: Settings, as_of:
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE)
 def stage_step(stage: str, pipeline: Pipeline, checkout: Checkout) -> bool:
     """Bring one DVC stage up to date; True when its command ran."""
-    with relayed(checkout.log, get_run_logger()):
+    with relayed(checkout.log(stage), get_run_logger()):
         ran = pipeline.reproduce(stage)
     if not ran:
         get_run_logger().info("found, nothing to do")
     return ran
+
+
+@task(name="candidates", task_run_name="{candidates}", cache_policy=NO_CACHE)
+def candidates_step(candidates: Sequence[str], candidate: Callable[[str], None]) -> None:
+    """Train and evaluate some candidates, one after the other."""
+    for name in candidates:
+        candidate(name)
+
+
+@task(name="reach", task_run_name="reach MLflow", **RETRIED)
+def reach_step(registry: Registry) -> None:
+    """Ask MLflow for the experiment, which makes it where it is not; hours of training are not lost to a wrong URL."""
+    get_run_logger().debug("MLflow's experiment %s", registry.experiment)
 
 
 @task(name="record", task_run_name="record", **RETRIED)

@@ -1,7 +1,7 @@
 """A run's own checkout: a git worktree with a shared DVC cache, so that two runs never meet in one tree.
 
 Under `home/runs/RUN/`: `checkout/` the worktree, `lock` held by the process that works in it, `ready` written once the
-worktree is whole, `log.jsonl` what its steps said. A run is named by its inputs, so the same inputs find the same
+worktree is whole, `log/STEP.jsonl` what a step said. A run is named by its inputs, so the same inputs find the same
 folder again, and whatever a killed run had finished.
 """
 
@@ -64,13 +64,17 @@ class Checkout:
 
     @property
     def step_lock(self) -> Path:
-        """Held by the step that is at work, which may outlive a killed run by a moment."""
+        """Shared by the steps that are at work, which may outlive a killed run by a moment."""
         return self.folder / "step.lock"
 
     @property
-    def log(self) -> Path:
-        """What the run's steps said, as JSON lines."""
-        return self.folder / "log.jsonl"
+    def logs(self) -> Path:
+        """Where the run's steps log."""
+        return self.folder / "log"
+
+    def log(self, stage: str) -> Path:
+        """What the DVC stage `stage` said, as JSON lines, over all times that it ran."""
+        return self.logs / f"{stage}.jsonl"
 
     @property
     def ref(self) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock named by the file `path`, waiting for whoever holds it.
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock named by the file `path`, alone or with others who share it, waiting for whoever is in the way.
 
     The kernel frees the lock when its holder ends, killed or not. The file itself stays: it is empty and means nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""One readable form for all logs: a line to the terminal, and as JSON to the run's log that the flow relays to Prefect.
+"""One readable form for all logs: a line to the terminal, and JSON in the step's log, which the flow relays to Prefect.
 
 Each line is JSON with `level`, `logger` and `message`; the line of a failure also has `error`, the class's name.
 """
@@ -26,8 +26,8 @@ class JsonLines(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
-def log_to(path: str | None) -> None:
-    """Send this process's logs to the run's log at `path`, or, without one, to standard error."""
+def log_to(path: Path | None) -> None:
+    """Send this process's logs to the file `path`, or, without one, to standard error."""
     handler: logging.Handler
     if path:
         handler = logging.FileHandler(path, encoding="utf-8")

@@ -1,7 +1,8 @@
 """A step's process ends with the process that started the run, so that a killed night leaves nothing at work.
 
 DVC starts steps through a shell, so the kernel's parent-death signal would watch the wrong process. The step instead
-watches the run's process by its id, and holds a lock for as long as it lives, which the next start of the run awaits.
+watches the run's process by its id, and shares a lock with the run's other steps for as long as it lives, which the
+next start of the run awaits.
 """
 
 import os
@@ -21,14 +22,14 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def tied_to_owner() -> Iterator[None]:
-    """Hold the run's step lock and end this process when the run's process is gone. By hand there is no run."""
+    """Share the run's step lock and end this process when the run's process is gone. By hand there is no run."""
     owner = os.environ.get(OWNER)
     if owner is None:
         yield
         return
     pid, _, lock = owner.partition(":")
     threading.Thread(target=_watch, args=(int(pid),), daemon=True).start()
-    with locked(Path(lock)):
+    with locked(Path(lock), shared=True):
         if not _alive(int(pid)):  # killed while this process was starting, so the next start of the run may be at work
             os._exit(1)
         yield

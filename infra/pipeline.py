@@ -18,8 +18,16 @@ from infra.s3 import aws_environment
 from infra.settings import Settings
 
 
+@contextlib.contextmanager
+def pipeline_of(checkout: Checkout, settings: Settings) -> Iterator["Pipeline"]:
+    """The pipeline of a checkout, for a process that stands in it until the block ends, as DVC asks."""
+    checkout.logs.mkdir(exist_ok=True)
+    with contextlib.chdir(checkout.path), _environment(_variables(checkout, settings)):
+        yield Pipeline(checkout, settings)
+
+
 class Pipeline:
-    """The stages of `dvc.yaml` in one checkout."""
+    """The stages of `dvc.yaml` in one checkout. Threads may reproduce stages that do not depend on each other."""
 
     def __init__(self, checkout: Checkout, settings: Settings) -> None:
         self._checkout = checkout
@@ -33,13 +41,13 @@ class Pipeline:
         """
         from dvc.exceptions import DvcException
 
-        before = self._said()
+        before = self._said(stage)
         with self._repo() as repo:
             try:
                 repo.reproduce(targets=[stage], single_item=True)
             except DvcException as error:
                 raise self._failure(stage, error, said=before) from error
-        return self._said() > before  # each command says at least that it is done
+        return self._said(stage) > before  # each command says at least that it is done
 
     def up_to_date(self, stages: Sequence[str]) -> bool:
         """Whether all of `stages` have their outputs in place and nothing that they read has changed."""
@@ -47,9 +55,10 @@ class Pipeline:
 
         with self._repo() as repo:
             try:
-                return not repo.status(targets=list(stages))
-            except DvcException:  # a stage was never run here, so there is nothing to compare with
+                changed = repo.status()  # of all stages: told its targets, DVC parses its files once for each
+            except DvcException:
                 return False
+        return not changed.keys() & set(stages)
 
     def push(self) -> None:
         """Copy what the run's commit names to the DVC remote, if one is set. Raises `Unreachable`."""
@@ -65,7 +74,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _repo(self) -> Iterator[Any]:
-        """The checkout as a DVC repository; DVC asks that the process stands in it.
+        """The checkout as a DVC repository, which waits for the moments in which another thread holds DVC's own lock.
 
         Raises:
             BadInput: its cache or one of its databases cannot be written.
@@ -77,31 +86,24 @@ class Pipeline:
         logging.getLogger("dvc_data").setLevel(logging.CRITICAL)  # it logs the trace of what it then raises
         here = self._checkout.path
         try:
-            with contextlib.chdir(here), _environment(self._variables()), Repo(str(here)) as repo:
+            with Repo(str(here), _wait_for_lock=True) as repo:
                 _ask_once(repo.state.hashes)
                 _ask_once(repo.state.links)
                 yield repo
         except (OSError, sqlite3.Error, Timeout) as error:
             raise self._full(error) or BadInput(f"DVC cannot work in {here}: {_root_cause(error)}") from error
 
-    def _variables(self) -> dict[str, str]:
-        return {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "NIGHTREEL_LOG": str(self._checkout.log),
-            "NIGHTREEL_HOME": str(self._settings.home_dir),
-            **owner_variable(self._checkout.step_lock),
-            **aws_environment(self._settings),
-        }
-
-    def _said(self) -> int:
-        return self._checkout.log.stat().st_size if self._checkout.log.exists() else 0
+    def _said(self, stage: str) -> int:
+        log = self._checkout.log(stage)
+        return log.stat().st_size if log.exists() else 0
 
     def _failure(self, stage: str, error: Exception, *, said: int) -> NightreelError:
-        if told := failure_in(self._checkout.log, start=said):
+        log = self._checkout.log(stage)
+        if told := failure_in(log, start=said):
             return told
         return self._full(error) or BadInput(
             f"Step {stage} ended without a word: {_root_cause(error)}. It was killed (out of memory?) or has a defect; "
-            f"see {self._checkout.log}"
+            f"see {log}"
         )
 
     def _full(self, error: Exception) -> BadInput | None:
@@ -109,6 +111,17 @@ class Pipeline:
         return (
             BadInput(f"The disk of {where} is full. Free some space there and run again.") if is_full(error) else None
         )
+
+
+def _variables(checkout: Checkout, settings: Settings) -> dict[str, str]:
+    """What steps read: which Python to run, where to log, whose they are, how to reach S3."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "NIGHTREEL_LOGS": str(checkout.logs),
+        "NIGHTREEL_HOME": str(settings.home_dir),
+        **owner_variable(checkout.step_lock),
+        **aws_environment(settings),
+    }
 
 
 @contextlib.contextmanager

@@ -8,6 +8,9 @@ from models.protocol import Recommender
 
 CLASSES = {"popularity": "Popularity", "itemknn": "ItemKnn", "ease": "Ease", "sasrec": "SasRec"}
 
+# Trained by Keras: one at a time, as each takes the accelerator or most of the cores.
+NEURAL = frozenset({"sasrec"})
+
 
 def recommender(name: str, params: object) -> Recommender:
     """An untrained recommender with its section of `models.params.Candidates`. Raises `ValueError` on another name."""

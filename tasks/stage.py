@@ -19,9 +19,10 @@ def stage(main: Callable[..., None]) -> None:
     """Run a stage's `main` with the command line's words, as the outermost edge of a step's process.
 
     A `NightreelError` ends in its sentence and its exit code; the flow that started the process reads it from the
-    run's log. Anything else is a defect: its trace goes to the log, and the process ends with 70 (EX_SOFTWARE).
+    step's log. Anything else is a defect: its trace goes to the log, and the process ends with 70 (EX_SOFTWARE).
     """
-    log_to(os.environ.get("NIGHTREEL_LOG"))
+    step, logs = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]]), os.environ.get("NIGHTREEL_LOGS")
+    log_to(Path(logs) / f"{step}.jsonl" if logs else None)
     started = time.perf_counter()
     try:
         with tied_to_owner():
@@ -35,8 +36,10 @@ def stage(main: Callable[..., None]) -> None:
             sys.exit(BadInput.exit_code)
         logging.getLogger("tasks").exception("A defect in Nightreel")
         sys.exit(70)
-    step = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     logging.getLogger("tasks").debug("%s: done in %.1f s", step, time.perf_counter() - started)
+    sys.stdout.flush()
+    logging.shutdown()
+    os._exit(0)  # all is written, and TensorFlow would take more than a second to take itself apart
 
 
 def write_json(path: Path, content: object) -> None:

@@ -164,7 +164,7 @@ def verdict_of(home: Path, run: str) -> dict[str, Any]:
 
 
 def commands_run(home: Path, run: str) -> list[str]:
-    """The steps of a run whose command was started and ended well, in order, as often as they were."""
-    lines = (home / "runs" / run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    said = [json.loads(line)["message"] for line in lines]
+    """The steps of a run whose command was started and ended well, as often as they were, by the first end of each."""
+    logs = sorted((home / "runs" / run / "log").iterdir(), key=lambda log: log.stat().st_mtime)
+    said = [json.loads(line)["message"] for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
     return [message.partition(": done in")[0] for message in said if ": done in" in message]

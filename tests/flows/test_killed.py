@@ -28,7 +28,7 @@ NIGHT_SECONDS = 14.0  # of a small night on an idle machine, Prefect's start inc
 
 
 def _said(what: str) -> Callable[[Path], bool]:
-    return lambda home: any(f'"{what}: done in' in log.read_text() for log in home.glob("runs/*/log.jsonl"))
+    return lambda home: any(f'"{what}: done in' in log.read_text() for log in home.glob("runs/*/log/*.jsonl"))
 
 
 def _there(pattern: str) -> Callable[[Path], bool]:
@@ -48,10 +48,10 @@ BOUNDARIES: dict[str, Callable[[Path], bool]] = {
     "ingest": _said("ingest"),
     "validate": _said("validate"),
     "prepare": _said("prepare"),
-    "train popularity": _said("train popularity"),
-    "evaluate popularity": _said("evaluate popularity"),
-    "train itemknn": _said("train itemknn"),
-    "evaluate itemknn": _said("evaluate itemknn"),
+    "train popularity": _said("train@popularity"),
+    "evaluate popularity": _said("evaluate@popularity"),
+    "train itemknn": _said("train@itemknn"),
+    "evaluate itemknn": _said("evaluate@itemknn"),
     "index": _said("index"),
     "champion asked for": _there("runs/*/checkout/data/champion.json"),
     "champion": _said("champion"),

@@ -161,7 +161,7 @@ def test_a_candidate_whose_process_dies_is_left_behind(finished, source):
     assert outcome["challenger"] == "itemknn"
     assert list(outcome["failed_candidates"]) == ["ease"]
     assert "Step train@ease ended without a word" in outcome["failed_candidates"]["ease"]
-    assert "evaluate ease" not in commands_run(finished.home, entry.run)
+    assert "evaluate@ease" not in commands_run(finished.home, entry.run)
 
 
 def _kill_step(project: Path, night: "subprocess.Popen[str]", what: str) -> None:

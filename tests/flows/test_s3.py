@@ -104,7 +104,9 @@ def test_what_landed_names_its_origin_on_s3(night: Night) -> None:
 def test_no_secret_is_committed_or_logged(night: Night) -> None:
     secret, run = night.at.server.secret_key, night.outcome["run"]
     assert secret not in git(night.at.project, "show", f"refs/nightreel/runs/{run}:.dvc/config")
-    assert secret not in (night.data.parent.parent / "log.jsonl").read_text(encoding="utf-8")
+    logs = list((night.data.parent.parent / "log").iterdir())
+    assert len(logs) == 11
+    assert not any(secret in log.read_text(encoding="utf-8") for log in logs)
 
 
 def test_a_second_machine_recommends_from_the_store_alone(night: Night, tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_a_server_killed_midway_stops_the_night_and_its_return_ends_it(
 
 def _wait_for_ingest(home: Path, started: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + 200
-    while not any("ingest" in log.read_text() for log in home.glob("runs/*/log.jsonl")):
+    while not any(home.glob("runs/*/log/ingest.jsonl")):
         assert started.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)

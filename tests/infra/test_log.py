@@ -22,7 +22,7 @@ def restored():
 
 
 def test_a_record_is_one_json_line(tmp_path, restored):
-    log_to(str(tmp_path / "log"))
+    log_to(tmp_path / "log")
     logging.getLogger("tasks.train").info("ease: %d s\nand on", 3)
     logging.getLogger("somebody.else").info("is not heard")
     (line,) = (tmp_path / "log").read_text().splitlines()
@@ -31,7 +31,7 @@ def test_a_record_is_one_json_line(tmp_path, restored):
 
 def test_the_last_failure_after_an_offset_is_read_back(tmp_path, restored):
     path = tmp_path / "log"
-    log_to(str(path))
+    log_to(path)
     record_failure(Refused("volume fell"))
     first = path.stat().st_size
     assert failure_in(path, start=first) is None
@@ -45,7 +45,7 @@ def test_no_log_is_no_failure(tmp_path):
 
 
 def test_a_defect_keeps_its_trace(tmp_path, restored):
-    log_to(str(tmp_path / "log"))
+    log_to(tmp_path / "log")
     try:
         [][0]
     except IndexError:

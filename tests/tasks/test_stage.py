@@ -13,21 +13,21 @@ STEP = "from infra.errors import *\nfrom tasks.stage import stage\ndef main(*wor
 
 
 def run(tmp_path, body, *words):
-    log = tmp_path / "log"
     done = subprocess.run(
         [sys.executable, "-c", STEP.format(body=body), *words],
-        env=os.environ | {"NIGHTREEL_LOG": str(log)},
+        env=os.environ | {"NIGHTREEL_LOGS": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
+    (log,) = tmp_path.glob("*.jsonl")
     return done, [json.loads(line) for line in log.read_text().splitlines()]
 
 
 def test_a_step_gets_its_words_and_says_that_it_is_done(tmp_path):
     done, lines = run(tmp_path, "assert words == ('ease',), words", "ease")
     assert done.returncode == 0
-    assert [line["message"].split(":")[0] for line in lines] == ["-c ease"]
+    assert [line["message"].split(":")[0] for line in lines] == ["-c@ease"]
 
 
 def test_a_refusal_is_a_sentence_and_exit_1(tmp_path):
