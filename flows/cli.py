@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from infra.errors import NightreelError
+from flows.audit import audit
+from flows.options import Json, NameOption
+from infra.errors import BadInput, NightreelError
 
 app = typer.Typer(
     name="nightreel",
@@ -17,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(audit, name="audit")
 
 
 class Source(StrEnum):
@@ -35,7 +38,6 @@ class Split(StrEnum):
     random = "random"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 SourceOption = Annotated[Source, typer.Option(help="Reader of the data.")]
 PathOption = Annotated[
     str | None, typer.Option(help="Folder or s3://bucket/prefix; none means the MovieLens sample.", metavar="DIR|S3URL")
@@ -44,7 +46,6 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Set a parameter, such as train.ease.l2=100.", metavar="KEY=VALUE")
 ]
 Day = Annotated[datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Last day the night may know.")]
-NameOption = Annotated[str | None, typer.Option(help="Recommender; by default the only one.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the ledger.")]
 
 
@@ -136,7 +137,9 @@ def recommend(
 
     live = Live.open(name)
     answer = live.bundle().recommend(user, k=k)
-    row = {"user": user, "release": live.head.release, "seq": live.head.seq, "reason": answer.reason}
+    head = live.head
+    row = {"user": user, "release": head.release, "seq": head.seq, "reason": answer.reason}
+    row["signature"] = live.signature(head.release)
     show(row | {"videos": answer.videos}, show_recommended, as_json=as_json)
 
 
@@ -175,14 +178,22 @@ def status(name: NameOption = None, as_json: Json = False) -> None:
 def promote(
     model_version: Annotated[str, typer.Argument(help="Number of a model version in MLflow.")],
     reason: Reason,
+    override: Annotated[bool, typer.Option("--override", help="Promote although it did not pass the gate.")] = False,
+    expires: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="With --override: last day that it is meant for.")
+    ] = None,
     name: NameOption = None,
     as_json: Json = False,
 ) -> None:
-    """Make a model version that passed the gate live."""
+    """Make a model version that passed the gate live; past the gate only by an override that expires."""
     from flows.live import Live
     from flows.view import show, show_fields
 
-    show(Live.open(name).promote(model_version, reason=reason).model_dump(), show_fields, as_json=as_json)
+    if override != (expires is not None):
+        raise BadInput("--override and --expires go together: an override has a last day.")
+    live = Live.open(name)
+    entry = live.promote(model_version, reason=reason, override_until=expires.date() if expires else None)
+    show(live.signed(entry), show_fields, as_json=as_json)
 
 
 @app.command()
@@ -196,7 +207,8 @@ def rollback(
     from flows.live import Live
     from flows.view import show, show_fields
 
-    show(Live.open(name).rollback(to, reason=reason).model_dump(), show_fields, as_json=as_json)
+    live = Live.open(name)
+    show(live.signed(live.rollback(to, reason=reason)), show_fields, as_json=as_json)
 
 
 def main() -> None:

@@ -2,17 +2,21 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 
+from flows.going_live import make_live
 from infra.errors import BadInput, Refused
 from infra.git import project_root
 from infra.registry import Registry
 from infra.settings import Settings
-from infra.stores import ObjectStore, open_store
+from infra.stores import open_store
+from lineage.attestation import check_attestation
+from lineage.books import Books
 from lineage.ledger import Draft, Entry, Ledger, recommenders
 from lineage.manifest import Manifest
-from lineage.promotion import go_live, rollback_target
+from lineage.promotion import rollback_target
 from lineage.releases import Releases
 from tasks.params import load_params
 from tasks.recommend import Bundle
@@ -20,11 +24,9 @@ from tasks.recommend import Bundle
 
 @dataclass(frozen=True)
 class Live:
-    """The recommender called `name` in the release store of `settings`."""
+    """The recommender whose books these are, as the commands see it."""
 
-    name: str
-    settings: Settings
-    store: ObjectStore
+    books: Books
 
     @classmethod
     def open(cls, name: str | None) -> "Live":
@@ -33,27 +35,36 @@ class Live:
         Raises:
             BadInput: there is none, or there are several to choose from.
         """
-        settings = Settings()
-        store = open_store(settings.store_url, settings)
-        wanted = name or load_params(project_root() / "params.yaml").name
-        known = recommenders(store)
+        settings, params = Settings(), load_params(project_root() / "params.yaml")
+        wanted = name or params.name
+        known = recommenders(open_store(settings.store_url, settings))
         if not known:
             raise BadInput(f"Nothing is live in {settings.store_url}: no night has released. Run `nightreel retrain`.")
         if wanted is None and len(known) > 1:
             raise BadInput(f"Several recommenders are live: {', '.join(known)}. Choose one with --name.")
         if wanted is not None and wanted not in known:
             raise BadInput(f"No recommender {wanted} is live in {settings.store_url}; there is {', '.join(known)}.")
-        return cls(wanted or known[0], settings, store)
+        return cls(Books(settings, wanted or known[0], params.release.require_signature))
 
-    @cached_property
+    @property
+    def name(self) -> str:
+        """The recommender."""
+        return self.books.name
+
+    @property
+    def settings(self) -> Settings:
+        """Where everything lies."""
+        return self.books.settings
+
+    @property
     def ledger(self) -> Ledger:
         """What went live, when, by whom and why."""
-        return Ledger(self.store, self.name)
+        return self.books.ledger
 
-    @cached_property
+    @property
     def releases(self) -> Releases:
-        """The release store, with verified local copies under the home folder."""
-        return Releases(self.store, self.settings.home_dir / "releases")
+        """The release store."""
+        return self.books.releases
 
     @cached_property
     def registry(self) -> Registry:
@@ -69,7 +80,8 @@ class Live:
         return head
 
     def bundle(self) -> Bundle:
-        """The live release, checked digest by digest."""
+        """The live release, its ledger proven link by link, itself checked digest by digest."""
+        self.ledger.proven_head()
         release = self.head.release
         return Bundle(self.releases.open(release), self.releases.manifest(release).candidate)
 
@@ -92,7 +104,23 @@ class Live:
             "live": self.head.release == entries[0].release,
             "manifest": manifest.model_dump(),
             "verdict": json.loads((folder / "record/verdict.json").read_text(encoding="utf-8")),
+            "signature": self.signature(manifest.release),
         }
+
+    def signature(self, release: str) -> str:
+        """By whose key a release is attested, in words, or why that is not to be trusted."""
+        if self.releases.is_retired(release):
+            return "retired"
+        try:
+            _, keyid = check_attestation(self.books.store, self.books.trust, self.releases.manifest(release))
+        except Refused as error:
+            return f"NOT TRUSTED: {error}"
+        return self.books.trust.described(keyid)
+
+    def signed(self, entry: Entry) -> dict[str, Any]:
+        """An entry's fields, its signature in words."""
+        keyid = self.ledger.check_signature(entry, self.books.trust)
+        return entry.model_dump(exclude={"signature"}) | {"signature": self.books.trust.described(keyid)}
 
     def status(self) -> dict[str, Any]:
         """What is live, in a few fields."""
@@ -105,6 +133,8 @@ class Live:
             "since": head.at,
             "by": head.by,
             "reason": head.reason,
+            "override": _override(head),
+            "signature": self.signature(head.release),
             "candidate": manifest.candidate,
             "data until": manifest.as_of,
             "model version": head.model_version,
@@ -112,22 +142,34 @@ class Live:
             "store": self.settings.store_url,
         }
 
-    def promote(self, version: str, *, reason: str) -> Entry:
-        """Make the release of a model version that passed the gate live.
+    def promote(self, version: str, *, reason: str, override_until: date | None = None) -> Entry:
+        """Make the release of a model version live.
+
+        Args:
+            version: MLflow's number of it.
+            reason: why.
+            override_until: given, a version that did not pass the gate goes live all the same, and every night after
+                this day says so until a passing release replaces it.
 
         Raises:
-            BadInput: no such version.
+            BadInput: no such version, or an override that is over or not needed.
             Refused: it did not pass, or is live already.
         """
         tags = self.registry.tags_of(version)
-        if tags.get("nightreel.verdict") != "passed":
-            verdict = tags.get("nightreel.verdict", "missing")
-            raise Refused(f"Model version {version} of {self.name} cannot go live: its verdict is {verdict}.")
+        verdict = tags.get("nightreel.verdict", "missing")
+        if override_until is None and verdict != "passed":
+            raise Refused(
+                f"Model version {version} of {self.name} cannot go live: its verdict is {verdict}. Past the gate leads "
+                "only `--override --expires DATE`."
+            )
+        if override_until is not None:
+            _refuse_needless(version, verdict, override_until)
         if tags["nightreel.release"] == self.head.release:
             raise Refused(f"Model version {version} of {self.name} is live already, as entry {self.head.seq}.")
         return self._go_live(
             Draft(
-                action="promote",
+                action="override" if override_until else "promote",
+                expires=override_until.isoformat() if override_until else None,
                 release=tags["nightreel.release"],
                 model_version=version,
                 commit=tags["nightreel.commit"],
@@ -138,18 +180,23 @@ class Live:
 
     def rollback(self, to: int | None, *, reason: str) -> Entry:
         """Go back to the release of entry `to`, or to the one that was live before. Raises `BadInput` if none."""
-        target = rollback_target(self.ledger, to=to)
+        target = rollback_target(self.ledger, self.releases, to=to)
         known = target.model_dump(include={"release", "model_version", "commit", "verdict"})
         return self._go_live(Draft(action="rollback", by=self.settings.who, reason=reason, **known))
 
     def _go_live(self, draft: Draft) -> Entry:
-        candidate = self.releases.manifest(draft.release).candidate
-        entry = go_live(
-            self.ledger,
-            self.releases,
-            draft,
-            after=self.ledger.head(),
-            check=lambda folder: Bundle(folder, candidate).answer_somebody(),
-        )
-        self.registry.mirror_once("champion", entry.model_version, seq=entry.seq)
-        return entry
+        return make_live(draft, self.books, self.registry, after=self.ledger.head())
+
+
+def _override(live: Entry) -> str | None:
+    if live.expires is None:
+        return None
+    over = live.lapsed(datetime.now(UTC).date())
+    return f"passed no gate; {'lapsed on' if over else 'until'} {live.expires}"
+
+
+def _refuse_needless(version: str, verdict: str, until: date) -> None:
+    if verdict == "passed":
+        raise BadInput(f"Model version {version} passed the gate, so it needs no --override.")
+    if until < datetime.now(UTC).date():
+        raise BadInput(f"--expires must not lie in the past. Received: {until}")

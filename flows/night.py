@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
+from flows.lineage_events import StepEvents, lineage_events
 from flows.outcome import Outcome, Request, Status
 from flows.steps import candidates_step, land_step, reach_step, record_step, register_step, release_step, stage_step
 from flows.verdict_page import verdict_markdown
@@ -21,14 +23,17 @@ from infra.git import project_root
 from infra.pipeline import Pipeline, pipeline_of
 from infra.registry import Registry
 from infra.settings import Settings
-from infra.stores import open_store
+from lineage.attestation import Origin, attest
+from lineage.books import Books
 from lineage.canonical import sha256_of_file
-from lineage.ledger import Draft, Entry, Ledger, LostRace
-from lineage.releases import Releases
+from lineage.ledger import Draft, Entry, LostRace
+from lineage.runs import put_record
+from lineage.snapshots import put_index
 from models.catalogue import NEURAL
 from tasks import paths
 from tasks.bundle import bundle, serves_the_same
 from tasks.params import Params, load_params
+from tasks.run_record import run_record
 from tasks.stage import read_json, write_json
 
 NO_VERDICT: Mapping[str, Any] = {"checks": [], "against": None}
@@ -43,19 +48,21 @@ class Night:
     params: Params
     name: str
     code: str
+    clean: bool
     settings: Settings
+    events: StepEvents
     seconds: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    override: str | None = None
 
     def __post_init__(self) -> None:
-        store = open_store(self.settings.store_url, self.settings)
         self.registry = Registry(self.settings, self.name)
-        self.ledger = Ledger(store, self.name)
-        self.releases = Releases(store, self.settings.home_dir / "releases")
+        self.books = Books(self.settings, self.name, self.params.release.require_signature)
+        self.events.work_in(self.checkout, self.registry)
 
     def stage(self, name: str) -> None:
         """Bring one DVC stage up to date."""
-        with self.timed(name):
+        with self.timed(name), self.events.stage(name):
             stage_step(name, self.pipeline, self.checkout)
 
     def candidate(self, name: str) -> None:
@@ -87,8 +94,10 @@ class Night:
 
     def record(self, how: str) -> str:
         """Commit what the run has made; the commit."""
-        with self.timed("record"):
-            return record_step(f"Night {self.checkout.run}: {how}", self.pipeline, self.checkout)
+        with self.timed("record"), self.events.step("record") as told:
+            commit = record_step(f"Night {self.checkout.run}: {how}", self.pipeline, self.checkout)
+            self.events.recorded(told, commit)
+            return commit
 
     def read(self, metrics: Path) -> dict[str, Any]:
         """A metrics file of the run."""
@@ -133,14 +142,17 @@ def _opened(request: Request) -> Iterator[Night]:
     name = params.name or request.source
     params = params.model_copy(update={"name": name})
     started = time.perf_counter()
-    landed = land_step(request.source, request.path, name, settings, request.as_of)
-    text = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
-    inputs = Inputs.of(root, params=text, landed=landed.as_json(), as_of=str(landed.as_of))
-    with checked_out(inputs, settings) as checkout, pipeline_of(checkout, settings) as pipeline:
-        night = Night(checkout, pipeline, params, name, inputs.commit, settings)
-        night.seconds["land"] = round(time.perf_counter() - started, 2)
-        get_run_logger().info("run %s in %s", checkout.run, checkout.path)
-        yield night
+    with lineage_events(settings, name) as events:
+        with events.step("land") as told:
+            landed = land_step(request.source, request.path, name, settings, request.as_of)
+            events.landed(told, landed)
+        text = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
+        inputs = Inputs.of(root, params=text, landed=landed.as_json(), as_of=str(landed.as_of))
+        with checked_out(inputs, settings) as checkout, pipeline_of(checkout, settings) as pipeline:
+            night = Night(checkout, pipeline, params, name, inputs.commit, inputs.clean, settings, events)
+            night.seconds["land"] = round(time.perf_counter() - started, 2)
+            get_run_logger().info("run %s in %s", checkout.run, checkout.path)
+            yield night
 
 
 def _prepare(run: Night) -> None:
@@ -161,9 +173,11 @@ def _train(run: Night) -> None:
 def _judge_and_release(run: Night) -> Outcome:
     """Gate against whatever is live, and go live. Who loses a race against another run gates again."""
     while True:
-        head = run.ledger.head()
-        live = run.releases.manifest(head.release) if head else None
-        if head and live and serves_the_same(run.checkout.path, _challenger(run), live):
+        head = run.books.ledger.proven_head()
+        _warn_of_override(run, head)
+        live = run.books.releases.manifest(head.release) if head else None
+        same = live and serves_the_same(run.checkout.path, _challenger(run), live)
+        if head and same and not _erased_since(run, head):
             return _unchanged(run, head)
         if reason := _withdrawn(run):
             return _outcome(run, "refused", commit=run.record("withdrawn"), reasons=(reason,))
@@ -182,8 +196,9 @@ def _judge_and_release(run: Night) -> Outcome:
             reason="passed the gate",
         )
         try:
-            with run.timed("release"):
-                entry = release_step(draft, head, run.ledger, run.releases, run.registry)
+            with run.timed("release"), run.events.step("release") as told:
+                entry = release_step(draft, head, run.books, run.registry)
+                run.events.released(told, entry)
         except LostRace:
             get_run_logger().warning("another run went live first, so the verdict is stale: gating again")
             continue
@@ -205,10 +220,18 @@ def _unchanged(run: Night, live: Entry) -> Outcome:
     )
 
 
+def _erased_since(run: Night, live: Entry) -> bool:
+    """Whether a viewer was erased whom the data of the live release still holds, so that it has to be replaced."""
+    tonight = run.read(paths.LANDED).get("erasures", 0)
+    if not tonight:
+        return False
+    return bool(read_json(run.books.releases.open(live.release) / "record/landed.json").get("erasures", 0) < tonight)
+
+
 def _withdrawn(run: Night) -> str | None:
     """Why this may not go live by itself: a person rolled back from the very same bytes."""
-    for release, entry in run.ledger.withdrawn().items():
-        if serves_the_same(run.checkout.path, _challenger(run), run.releases.manifest(release)):
+    for release, entry in run.books.ledger.withdrawn().items():
+        if serves_the_same(run.checkout.path, _challenger(run), run.books.releases.manifest(release)):
             return (
                 f"{entry.by} rolled back from release {release[:12]}, which serves the same, in ledger entry "
                 f"{entry.seq}: {entry.reason}. Only `nightreel promote` brings it back."
@@ -229,11 +252,13 @@ def _verdict(run: Night, head: Entry | None) -> tuple[dict[str, Any], str]:
 
 
 def _register(run: Night, commit: str, *, passed: bool) -> tuple[str, str]:
-    """Publish the bundle (which changes nothing yet) and register it; model version and release."""
-    with run.timed("register"):
+    """Publish the bundle (which changes nothing yet), attest and register it; model version and release."""
+    with run.timed("register"), run.events.step("register") as told:
         folder = run.checkout.folder / "bundle"
         manifest = bundle(run.checkout.path, folder, params=run.params, code=run.code)
-        release = run.releases.publish(folder, manifest)
+        release = run.books.releases.publish(folder, manifest)
+        origin = Origin(run.checkout.run, commit, run.clean)
+        attest(run.books.store, run.books.signer, folder, manifest, origin)
         tags = {
             "nightreel.candidate": manifest.candidate,
             "nightreel.commit": commit,
@@ -242,7 +267,24 @@ def _register(run: Night, commit: str, *, passed: bool) -> tuple[str, str]:
             "nightreel.verdict": "passed" if passed else "refused",
             **{f"nightreel.data.{name}": str(digest) for name, digest in manifest.data.items()},
         }
-        return register_step(run.checkout, folder, run.registry, tags), release
+        version = register_step(run.checkout, folder, run.registry, tags)
+        record = run_record(
+            run.checkout.path, manifest, origin, passed=passed, model_version=version, settings=run.settings
+        )
+        put_index(run.books.store, run.name, record.snapshot, run.checkout.path / paths.SNAPSHOT_INDEX)
+        put_record(run.books.store, record)
+        run.events.registered(told, commit, version, candidate=manifest.candidate)
+        return version, release
+
+
+def _warn_of_override(run: Night, live: Entry | None) -> None:
+    """An override whose time is over is told of every night until a passing release has replaced it."""
+    if live and live.lapsed(datetime.now(UTC).date()):
+        run.override = (
+            f"release {live.release[:12]} is live by an override of {live.by} that lapsed on {live.expires} "
+            f"({live.reason}); no passing release has replaced it yet"
+        )
+        get_run_logger().warning(run.override)
 
 
 def _outcome(run: Night, status: Status, *, verdict: Mapping[str, Any] = NO_VERDICT, **known: Any) -> Outcome:
@@ -262,6 +304,7 @@ def _outcome(run: Night, status: Status, *, verdict: Mapping[str, Any] = NO_VERD
         "champion_score": primary.get("champion") if verdict["against"] == "champion" else None,
         "reasons": reasons,
         "failed_candidates": run.failed,
+        "override": None if status == "released" else run.override,
         "seconds": run.seconds,
         "docs": str(run.checkout.path / paths.DOCS / "index.html"),
     }

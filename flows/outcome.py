@@ -36,6 +36,7 @@ class Outcome(BaseModel):
             `stopped`: nothing could be judged; `measured`: a leaderboard, which releases nothing.
         primary: the primary metric's name; `challenger_score` and `champion_score` are its values.
         reasons: why it was refused or stopped.
+        override: what is to be said of a live release that never passed the gate and whose time is over.
         seconds: wall time of each step.
         docs: the run's Data Docs.
     """
@@ -56,6 +57,7 @@ class Outcome(BaseModel):
     model_version: str | None = None
     reasons: tuple[str, ...] = ()
     failed_candidates: dict[str, str] = {}
+    override: str | None = None
     seconds: dict[str, float] = {}
     docs: str | None = None
 

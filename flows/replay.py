@@ -11,10 +11,8 @@ from flows.outcome import Outcome, Request
 from infra.errors import NightreelError
 from infra.git import project_root
 from infra.settings import Settings
-from infra.stores import open_store
-from lineage.ledger import Ledger
-from lineage.releases import Releases
-from tasks.params import load_params
+from lineage.books import Books
+from tasks.params import Params, load_params
 
 
 @flow(name="replay", flow_run_name="replay-{request.source}-{first}-{last}", persist_result=False)
@@ -55,14 +53,14 @@ def _outcomes(day: date) -> Iterator[Outcome]:
 
 
 def _live_until(request: Request) -> date | None:
-    settings = Settings()
-    store = open_store(settings.store_url, settings)
-    head = Ledger(store, _name(request)).head()
-    if head is None:
-        return None
-    return date.fromisoformat(Releases(store, settings.home_dir / "releases").manifest(head.release).as_of)
+    books = Books(Settings(), _name(request), _params(request).release.require_signature)
+    head = books.ledger.head()
+    return date.fromisoformat(books.releases.manifest(head.release).as_of) if head else None
 
 
 def _name(request: Request) -> str:
-    params = load_params(project_root(Path(request.root)) / "params.yaml", request.overrides)
-    return params.name or request.source
+    return _params(request).name or request.source
+
+
+def _params(request: Request) -> Params:
+    return load_params(project_root(Path(request.root)) / "params.yaml", request.overrides)

@@ -10,17 +10,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from flows.going_live import make_live
 from flows.relay import relayed
 from infra.checkout import Checkout
 from infra.errors import Unreachable
 from infra.pipeline import Pipeline
 from infra.registry import Registry
 from infra.settings import Settings
-from lineage.ledger import Draft, Entry, Ledger
-from lineage.promotion import go_live
-from lineage.releases import Releases
+from lineage.books import Books
+from lineage.ledger import Draft, Entry
 from tasks.landing import Landed, land
-from tasks.recommend import Bundle
 from tasks.register import register
 
 
@@ -88,11 +87,8 @@ def register_step(checkout: Checkout, bundle: Path, registry: Registry, tags: Ma
 
 
 @task(name="release", task_run_name="release", **RETRIED)
-def release_step(draft: Draft, after: Entry | None, ledger: Ledger, releases: Releases, registry: Registry) -> Entry:
+def release_step(draft: Draft, after: Entry | None, books: Books, registry: Registry) -> Entry:
     """Make a published release the live one; its ledger entry. Raises `LostRace` when another run was first."""
-    candidate = releases.manifest(draft.release).candidate
-    check = lambda folder: Bundle(folder, candidate).answer_somebody()  # noqa: E731
-    entry = go_live(ledger, releases, draft, after=after, check=check)
-    registry.mirror_once("champion", entry.model_version, seq=entry.seq)
+    entry = make_live(draft, books, registry, after=after)
     get_run_logger().info("release %s is live as entry %d", entry.release[:12], entry.seq)
     return entry

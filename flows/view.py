@@ -63,6 +63,8 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
     show_fields(console, fields)
     for candidate, reason in outcome["failed_candidates"].items():
         console.print(f"[yellow]candidate {candidate} failed:[/] {escape(reason)}")
+    if outcome["override"]:
+        console.print(f"[yellow]override:[/] {escape(outcome['override'])}")
     for reason in outcome["reasons"]:
         console.print(f"[red]✗[/] {escape(reason)}")
 
@@ -125,6 +127,7 @@ def show_recommended(console: Console, answer: Mapping[str, Any]) -> None:
         title = Text(" ".join((video.get("title") or "").split()))
         title.truncate(max(console.width - BESIDE_TITLE, 20), overflow="ellipsis")
         table.add_row(str(rank), _cell(video["video_id"]), title, _cell(video["score"]))
+    table.caption = f"signed by {escape(answer['signature'])}"
     console.print(table)
 
 
@@ -133,7 +136,8 @@ def show_releases(console: Console, entries: Sequence[Mapping[str, Any]]) -> Non
     table = _table("entry", "action", "release", "version", "at (UTC)", "by", "reason", wrapped=("by", "reason"))
     for entry in entries:
         at = entry["at"][:16].replace("T", " ")
-        fields = (entry["seq"], entry["action"], entry["release"][:12], entry["model_version"], at)
+        action = f"override until {entry['expires']}" if entry["expires"] else entry["action"]
+        fields = (entry["seq"], action, entry["release"][:12], entry["model_version"], at)
         table.add_row(*(_cell(value) for value in (*fields, entry["by"], entry["reason"])))
     console.print(table)
 
@@ -150,6 +154,7 @@ def show_manifest(console: Console, release: Mapping[str, Any]) -> None:
         "code commit": manifest["code"],
         "embedding space": manifest["space"],
         "verdict sha-256": manifest["verdict"],
+        "signed by": release["signature"],
     }
     show_fields(console, facts)
     parts = _table("part", "bytes", "sha-256")

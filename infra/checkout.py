@@ -24,18 +24,20 @@ GIT_SECONDS = 5.0  # none of a run's git commands takes as long
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that decides a run: code, parameters, data."""
+    """All that decides a run: code, parameters, data. `clean`: the code is the checkout's own HEAD, all committed."""
 
     root: Path
     commit: str
     params: str
     landed: str
     as_of: str
+    clean: bool
 
     @classmethod
     def of(cls, root: Path, *, params: str, landed: str, as_of: str) -> "Inputs":
         """The inputs of a run from the checkout `root` as it is now."""
-        return cls(root, snapshot(root), params, landed, as_of)
+        commit = snapshot(root)
+        return cls(root, commit, params, landed, as_of, clean=commit == git("rev-parse", "HEAD", at=root))
 
     @property
     def run(self) -> str:

@@ -36,6 +36,17 @@ def git(*words: str, at: Path, index: Path | None = None) -> str:
     return done.stdout.strip()
 
 
+def show(commit: str, path: str, *, at: Path) -> bytes:
+    """The bytes of `path` in `commit`. Raises `BadInput` when there is no such commit or file in the checkout `at`."""
+    done = subprocess.run(["git", "show", f"{commit}:{path}"], cwd=at, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise BadInput(
+            f"Commit {commit[:12]} with {path} is not in the checkout {at}. Bring the runs with `git fetch REMOTE "
+            "'refs/nightreel/runs/*:refs/nightreel/runs/*'`."
+        )
+    return done.stdout
+
+
 def project_root(start: Path | None = None) -> Path:
     """The checkout's top folder around `start` (default: here).
 

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -159,6 +159,51 @@ class Registry:
                 if str(found.version) == version:
                     return dict(found.tags)
         raise BadInput(f"There is no model version {version} of {self.name} in MLflow at {self.uri.split('@')[-1]}")
+
+    def artifacts(self, key: str, *, below: Collection[str]) -> list[str]:
+        """URIs of the artifacts of the run with this key and of its children in the folders `below`, and of its models.
+
+        Empty when there is no such run, or when nothing of it is left.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._asked() as client:
+            found = []
+            for root, folder in self._kept(client, key, below):
+                listed = get_artifact_repository(root).list_artifacts(folder)
+                found += [f"{root.rstrip('/')}/{file.path}" for file in listed]
+            return found
+
+    def delete_artifacts(self, uris: Iterable[str]) -> None:
+        """Delete the artifacts, files or folders, through MLflow's own way to where they lie."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._asked():
+            for uri in uris:
+                root, _, name = uri.rpartition("/")
+                repository: Any = get_artifact_repository(root)
+                repository.delete_artifacts(name)
+
+    def _kept(self, client: Any, key: str, below: Collection[str]) -> Iterator[tuple[str, str | None]]:
+        """Artifact root and folder in it, None for all of it, of what a run, its children and its models keep."""
+        experiment = client.get_experiment_by_name(self.name)
+        if experiment is None:
+            return
+        where = [experiment.experiment_id]
+        for night in client.search_runs(where, filter_string=f"tags.`{KEY}` = '{key}'"):
+            children = client.search_runs(where, filter_string=f"tags.`mlflow.parentRunId` = '{night.info.run_id}'")
+            for run in (night, *children):
+                yield from ((run.info.artifact_uri, folder) for folder in below)
+                for model in client.search_logged_models(where, filter_string=f"source_run_id = '{run.info.run_id}'"):
+                    yield model.artifact_location, None
+
+    def alias(self, alias: str) -> str | None:
+        """The model version that `alias` points to, None when it points to none."""
+        with self._asked() as client:
+            if not client.search_registered_models(f"name = '{self.name}'"):
+                return None
+            version = client.get_registered_model(self.name).aliases.get(alias)
+            return None if version is None else str(version)
 
     def mirror_once(self, alias: str, version: str | None, *, seq: int) -> None:
         """Have `alias` follow ledger entry `seq`, whose model is `version`.

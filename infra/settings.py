@@ -28,6 +28,11 @@ class Settings(BaseSettings):
         s3_access_key, s3_secret_key: S3 credentials; none means boto3's own search (environment, profile, role).
         s3_region: region of buckets.
         actor: who the ledger names for what this process does; default the operating system's user.
+        signing_key: Ed25519 private key, PEM or the path of a file with it; default one that is generated under `home`.
+        trusted_keys: public key (PEM) or folder of them whose signatures count; default the own key alone.
+        erasure_key: 64 hexadecimal digits that erased viewers are hashed with; default generated under `home`.
+        openlineage_url: HTTP endpoint that OpenLineage events go to, and the bearer token that it asks for, if any:
+            `openlineage_api_key`; default a file under `home`.
     """
 
     model_config = SettingsConfigDict(env_prefix="NIGHTREEL_", frozen=True, extra="ignore")
@@ -42,6 +47,11 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     s3_region: str = "us-east-1"
     actor: str | None = None
+    signing_key: SecretStr | None = None
+    trusted_keys: Path | None = None
+    erasure_key: SecretStr | None = None
+    openlineage_url: str | None = None
+    openlineage_api_key: SecretStr | None = None
 
     @cached_property
     def home_dir(self) -> Path:

@@ -62,6 +62,12 @@ class ObjectStore(Protocol):
     def keys(self, prefix: str, *, after: str = "") -> Iterator[str]:
         """The keys that start with `prefix` and sort behind `after`, ascending by Unicode code points."""
 
+    def delete(self, key: str) -> None:
+        """Remove what is under `key`, in all versions that a bucket keeps; nothing there is as well.
+
+        For the erasure of a viewer alone: ledgers, records of runs and of erasures are never removed.
+        """
+
 
 def open_store(url: str, settings: Settings) -> ObjectStore:
     """The store at `url`, a folder or `s3://bucket/prefix`. A bucket is asked once whether it can be used.
@@ -119,6 +125,14 @@ class FolderStore:
         keys = (path[len(f"{self._root}/") :] for path in paths)
         found = (key for key in keys if key.startswith(prefix) and key > after and not key.startswith(f"{PARTIAL}/"))
         return iter(sorted(found))
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore.delete`."""
+        path = self._path(key)
+        with disk_errors(self._root):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+                sync_folder(path.parent)
 
     def _path(self, key: str) -> Path:
         return self._root / checked_key(key)
@@ -230,6 +244,16 @@ class S3Store:
             found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         # not every server sorts a/b behind a-b
         return iter(sorted(name.removeprefix(self._prefix) for name in found))
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore.delete`."""
+        pages = self._client.get_paginator("list_object_versions")
+        with self._talking(key) as name:
+            listed = list(pages.paginate(Bucket=self._bucket, Prefix=name))
+            found = [one for page in listed for one in (*page.get("Versions", []), *page.get("DeleteMarkers", []))]
+            # the current version last: while one is left, the key exists and a killed removal is taken up again
+            for one in sorted((one for one in found if one["Key"] == name), key=lambda one: one["IsLatest"]):
+                self._client.delete_object(Bucket=self._bucket, Key=name, VersionId=one["VersionId"])
 
     def _where(self, key: str) -> str:
         return f"{SCHEME}{self._bucket}/{self._prefix}{key}"

@@ -1,26 +1,29 @@
 """The ledger: an append-only, hash-chained list of what went live. Its last entry names the live release.
 
 Entry 42 of the recommender `movielens` stands under `ledgers/movielens/00000042.json`, holds the SHA-256 of entry 41's
-bytes, and is written by put-if-absent, so that of two writers one wins. No chain can show that its newest entries were
-cut off: that takes a witness outside the store, such as the runs' records.
+bytes, and is written by put-if-absent, so that of two writers one wins. Each entry is signed. No chain can show that
+its newest entries were cut off: that takes a witness outside the store (`lineage.witness`).
 """
 
 import logging
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import BadInput, Refused
 from infra.stores import Missing, ObjectStore
 from lineage.canonical import Commit, Digest, canonical, sha256
+from lineage.signing import Signature, Signer, Trust
+from lineage.witness import Seen, Witness
 
 log = logging.getLogger(__name__)
 
 LEDGERS = "ledgers/"
 ENTRY = re.compile(r"/\d{8}\.json$")
+ENTRY_TYPE = "application/vnd.nightreel.ledger-entry+json"
 
 
 class BrokenChain(Refused):
@@ -35,7 +38,7 @@ class Draft(BaseModel):
     """What a writer wants to make live.
 
     Attributes:
-        action: the verb.
+        action: the verb. An `override` makes a release live that did not pass the gate.
         release: SHA-256 of the release's manifest.
         model_version: MLflow's version of the model.
         verdict: SHA-256 of the gate's verdict.
@@ -43,11 +46,12 @@ class Draft(BaseModel):
         commit: the run's git commit.
         by: who does it.
         reason: why, in the words of `by`.
+        expires: the day (UTC, ISO 8601) after which an override is reported every night; of an override alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    action: Literal["release", "promote", "rollback"]
+    action: Literal["release", "promote", "rollback", "override"]
     release: Digest
     model_version: str | None = None
     verdict: Digest | None = None
@@ -55,6 +59,13 @@ class Draft(BaseModel):
     commit: Commit | None = None
     by: str
     reason: str
+    expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")] | None = None
+
+    @model_validator(mode="after")
+    def _only_overrides_expire(self) -> "Draft":
+        if (self.action == "override") != (self.expires is not None):
+            raise ValueError("an override has a day on which it expires, and nothing else has")
+        return self
 
 
 class Entry(Draft):
@@ -64,15 +75,25 @@ class Entry(Draft):
         seq: its number, from 1.
         previous: SHA-256 of the bytes of entry `seq - 1`, None for the first.
         at: when, UTC, ISO 8601.
+        signature: over all the rest, in canonical form.
     """
 
     seq: Annotated[int, Field(ge=1)]
     previous: Digest | None
     at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+    signature: Signature | None = None
 
     def encoded(self) -> bytes:
         """The bytes that the store keeps and that the next entry's `previous` is taken of."""
         return canonical(self.model_dump())
+
+    def signed_bytes(self) -> bytes:
+        """What `signature` is made over."""
+        return canonical(self.model_dump(exclude={"signature"}))
+
+    def lapsed(self, today: date) -> bool:
+        """Whether this is an override whose time is over."""
+        return self.expires is not None and date.fromisoformat(self.expires) < today
 
     def carries(self, draft: Draft) -> bool:
         """Whether this is `draft` gone live: the same writer, for the same run, did the same to the same release."""
@@ -85,20 +106,65 @@ def recommenders(store: ObjectStore) -> list[str]:
 
 
 class Ledger:
-    """The ledger of the recommender `name` in `store`."""
+    """The ledger of the recommender `name` in `store`.
 
-    def __init__(self, store: ObjectStore, name: str) -> None:
+    Without a `signer` new entries carry no signature; without `trust` signatures are not looked at; without a
+    `witness` nobody remembers how far the chain has been seen to go.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        name: str,
+        *,
+        signer: Signer | None = None,
+        trust: Trust | None = None,
+        witness: Witness | None = None,
+    ) -> None:
         self.name = name
         self._store = store
+        self._signer = signer
+        self._trust = trust
+        self._witness = witness
 
     def head(self) -> Entry | None:
         """The newest entry, None when nothing ever went live. Reads two entries and looks for about `2 log2(n)`.
 
         Raises:
-            BrokenChain: the newest entry is not the successor of the one before it, or a number was left out.
+            BrokenChain: the newest entry is not the successor of the one before it, a number was left out, or entries
+                that this machine has seen are gone.
+            Untrusted: its signature is required, and missing, wrong or foreign.
         """
         seq = self._newest()
-        return self._linked(seq) if seq else None
+        if self._witness:
+            self._witness.compare(self.name, seq, self._bytes)
+        if not seq:
+            return None
+        entry = self._linked(seq)
+        if self._trust and self._trust.required:
+            self.check_signature(entry, self._trust)
+        return entry
+
+    def proven_head(self) -> Entry | None:
+        """The newest entry as in `head`, and every link up to it: what is asked before anything is loaded.
+
+        The links are followed from the first entry, or from the one up to which the witness saw them hold.
+        """
+        head = self.head()
+        seen = self._witness.seen(self.name) if self._witness else None
+        previous = self._bytes(seen.seq) if seen else None
+        for seq in range(seen.seq + 1 if seen else 1, head.seq + 1 if head else 1):
+            data = self._bytes(seq)
+            self._follow(seq, data, previous)
+            previous = data
+        if self._witness and head and previous:
+            self._witness.note(self.name, Seen(seq=head.seq, sha256=sha256(previous)))
+        return head
+
+    def check_signature(self, entry: Entry, trust: Trust) -> str:
+        """The id of the trusted key that signed `entry`. Raises `Untrusted`."""
+        what = f"Entry {entry.seq} of the ledger of {self.name}"
+        return trust.check(entry.signed_bytes(), entry.signature, payload_type=ENTRY_TYPE, what=what)
 
     def live(self) -> str | None:
         """The release that is live, None when there is none."""
@@ -127,6 +193,20 @@ class Ledger:
         for seq in range(1, self._newest() + 1):
             data = self._bytes(seq)
             yield self._follow(seq, data, previous)
+            previous = data
+
+    def examined(self) -> Iterator[tuple[int, Entry | BrokenChain]]:
+        """Each number up to the last that is there, with its entry or what is wrong with it: for an audit."""
+        folder = f"{LEDGERS}{self.name}/"
+        numbers = [int(key[-13:-5]) for key in self._store.keys(folder) if ENTRY.search(key)]
+        previous: bytes | None = None
+        for seq in range(1, max(numbers, default=0) + 1):
+            data: bytes | None = None
+            try:
+                data = self._bytes(seq)
+                yield seq, self._follow(seq, data, previous)
+            except BrokenChain as fault:
+                yield seq, fault
             previous = data
 
     def withdrawn(self) -> dict[str, Entry]:
@@ -161,6 +241,9 @@ class Ledger:
             raise BrokenChain(f"Entry {after.seq} of the ledger of {self.name} is not the one that was read before.")
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         entry = Entry(**draft.model_dump(), seq=seq, previous=sha256(previous) if previous else None, at=at)
+        if self._signer:
+            signature = self._signer.sign(entry.signed_bytes(), payload_type=ENTRY_TYPE)
+            entry = entry.model_copy(update={"signature": signature})
         if self._store.put_if_absent(self._key(seq), entry.encoded()):
             log.info("%s: release %s is live (ledger entry %d, %s)", self.name, draft.release[:12], seq, draft.action)
             return entry

@@ -34,11 +34,14 @@ def go_live(
     return ledger.append(draft, after=after)
 
 
-def rollback_target(ledger: Ledger, *, to: int | None) -> Entry:
+def rollback_target(ledger: Ledger, releases: Releases, *, to: int | None) -> Entry:
     """The entry whose release to go back to: entry `to`, or by default the last one of another release than the live.
+
+    Releases that went live by an override, having passed no gate, and retired ones are not gone back to.
 
     Raises:
         BadInput: nothing is live, there is no such entry, or it names the release that is live already.
+        Refused: entry `to` is an override.
     """
     live = ledger.head()
     if live is None:
@@ -47,9 +50,15 @@ def rollback_target(ledger: Ledger, *, to: int | None) -> Entry:
         target = ledger.get(to)
         if target.release == live.release:
             raise BadInput(f"Entry {to} names the release that is live already. Received: --to {to}")
+        if target.action == "override":
+            raise Refused(
+                f"Entry {to} is an override: its release passed no gate. Bring it back with `nightreel promote "
+                f"{target.model_version} --override`, if it must be."
+            )
         return target
     for seq in range(live.seq - 1, 0, -1):
         target = ledger.get(seq)
-        if target.release != live.release:
+        usable = target.action != "override" and not releases.is_retired(target.release)
+        if target.release != live.release and usable:
             return target
     raise BadInput(f"No other release of {ledger.name} was ever live, so there is none to roll back to.")

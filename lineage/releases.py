@@ -13,8 +13,11 @@ from infra.disk import disk_errors
 from infra.errors import BadInput, Refused
 from infra.locks import locked
 from infra.stores import Missing, ObjectStore
+from lineage.attestation import check_attestation
 from lineage.canonical import Digest, sha256
 from lineage.manifest import Manifest, Part, check, faults
+from lineage.retirement import is_retired, refuse_retired
+from lineage.signing import Trust
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +30,11 @@ SPACE = TypeAdapter(dict[str, Any])
 class Releases:
     """The releases in `store`, with local copies under the folder `cache`."""
 
-    def __init__(self, store: ObjectStore, cache: Path) -> None:
+    def __init__(self, store: ObjectStore, cache: Path, *, trust: Trust | None = None) -> None:
+        """Nothing is read yet. Where `trust` requires it, no release is opened without a trusted attestation."""
         self._store = store
         self._cache = cache
+        self._trust = trust
 
     def publish(self, folder: Path, manifest: Manifest) -> str:
         """Store the files of `folder` and then `manifest`; what is there already is not sent again.
@@ -42,8 +47,8 @@ class Releases:
         """
         check(folder, manifest)
         _check_space(folder, manifest)
-        _each_part(manifest, lambda path, part: self._store.upload_if_absent(_blob(part), folder / path))
-        self._store.put_if_absent(_key(manifest.release), manifest.encoded())
+        _each_part(manifest, lambda path, part: self._store.upload_if_absent(blob_key(part), folder / path))
+        self._store.put_if_absent(manifest_key(manifest.release), manifest.encoded())
         return manifest.release
 
     def manifest(self, release: str) -> Manifest:
@@ -54,21 +59,30 @@ class Releases:
             Refused: what is stored has another digest.
         """
         try:
-            data = self._store.get(_key(release))
+            data = self._store.get(manifest_key(release))
         except Missing:
             raise BadInput(f"The store has no such release. Received: {release}") from None
         if sha256(data) != release:
             raise Refused(f"The manifest of release {release[:12]} was changed in the store: its digest differs.")
         return Manifest.decode(data, where=f"The manifest of release {release[:12]}")
 
+    def is_retired(self, release: str) -> bool:
+        """Whether `release` may never be loaded again."""
+        return is_retired(self._store, release)
+
     def open(self, release: str) -> Path:
         """A local folder with the files of `release`, every digest checked now. Treat it as read-only.
 
         Raises:
             BadInput: the store has no such release.
-            Refused: a stored part is missing or damaged, or model and index are of different embedding spaces.
+            Refused: a stored part is missing or damaged, model and index are of different embedding spaces, or the
+                release was retired.
+            Untrusted: its attestation is required, and missing, wrong or foreign.
         """
         manifest = self.manifest(release)
+        refuse_retired(self._store, release)
+        if self._trust and self._trust.required:
+            check_attestation(self._store, self._trust, manifest)
         folder = self._cache / release
         with disk_errors(self._cache), locked(self._cache / "lock"):
             if not self._holds(folder, manifest):
@@ -92,7 +106,7 @@ class Releases:
         for path in manifest.parts:
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            _each_part(manifest, lambda path, part: self._store.download(_blob(part), partial / path))
+            _each_part(manifest, lambda path, part: self._store.download(blob_key(part), partial / path))
         except Missing as missing:
             raise Refused(f"Release {manifest.release[:12]} is damaged in the store: {missing}") from None
         if found := faults(partial, manifest):
@@ -103,14 +117,16 @@ class Releases:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _key(release: str) -> str:
+def manifest_key(release: str) -> str:
+    """Where the manifest of `release` is stored. Raises `BadInput` when that is no release's name."""
     try:
         return f"manifests/{DIGEST.validate_python(release)}.json"
     except ValidationError:
         raise BadInput(f"A release is named by 64 hexadecimal digits. Received: {release!r}") from None
 
 
-def _blob(part: Part) -> str:
+def blob_key(part: Part) -> str:
+    """Where the bytes of a part are stored, for all releases that hold it."""
     return f"blobs/sha256/{part.sha256[:2]}/{part.sha256}"
 
 

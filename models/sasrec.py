@@ -63,7 +63,8 @@ class SasRec:
             self._compile()
             stopping = self._train(data)
             self._network.set_weights(stopping.best)
-        return {"device": describe_device(), "epochs": stopping.epochs, "best_epoch": stopping.best_epoch}
+        trained_on = {"device": describe_device(), "software": software()}
+        return trained_on | {"epochs": stopping.epochs, "best_epoch": stopping.best_epoch}
 
     def viewer_vectors(self, histories: Sequences) -> NDArray[np.float32]:
         """`[viewers, dim]` from each viewer's newest `max_length` events; an empty history has a vector too."""

@@ -55,11 +55,19 @@ class Part(Record):
 
 
 class Arrival(Record):
-    """What one landing added."""
+    """What one landing added.
+
+    Attributes:
+        erasures: the number of the newest erasure (see `lineage.erasure`) that this arrival rewrote landed files for;
+            0 for what came from the source.
+        replaced: landed files that held a viewer of these erasures; no night reads them any more.
+    """
 
     source: str
     landed_at: datetime
     parts: tuple[Part, ...]
+    erasures: int = 0
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,15 @@ class Known:
         arrivals: how many landings added something.
         days: each day's newest version and the part that holds it.
         catalogues: all states of `videos` and `users`, oldest first.
+        erasures: the newest erasure that all landed files have been looked through for.
+        rewritten: by file, the newest erasure that it was rewritten for; files as they came are left out.
     """
 
     arrivals: int
     days: dict[date, tuple[Part, Day]]
     catalogues: tuple[Part, ...]
+    erasures: int
+    rewritten: dict[str, int]
 
     def holds(self, group: Sequence[SourceFile]) -> Part | None:
         """The part that was made of exactly these files, all of one table and day; None when there is none."""
@@ -97,13 +109,17 @@ class Arrivals:
         self.folder = folder
         self._store = FolderStore(folder)
 
+    def all(self) -> list[Arrival]:
+        """Each landing that added something, oldest first."""
+        return [Arrival.model_validate_json(self._store.get(key)) for key in self._store.keys("arrivals/")]
+
     def known(self, source: str) -> Known:
         """Everything that has landed.
 
         Raises:
             BadInput: it came from another kind of source than `source`.
         """
-        arrivals = [Arrival.model_validate_json(self._store.get(key)) for key in self._store.keys("arrivals/")]
+        arrivals = self.all()
         if other := {arrival.source for arrival in arrivals} - {source}:
             raise BadInput(
                 f"{self.folder} holds {other.pop()}, and two sources do not mix under one name. Received: {source}. "
@@ -111,7 +127,13 @@ class Arrivals:
             )
         parts = [part for arrival in arrivals for part in arrival.parts]
         days = {day: (part, facts) for part in parts for day, facts in part.days.items()}
-        return Known(len(arrivals), days, tuple(part for part in parts if part.table != "events"))
+        return Known(
+            len(arrivals),
+            days,
+            tuple(part for part in parts if part.table != "events"),
+            max((arrival.erasures for arrival in arrivals), default=0),
+            {part.file: arrival.erasures for arrival in arrivals if arrival.erasures for part in arrival.parts},
+        )
 
     def put(self, number: int, arrival: Arrival) -> bool:
         """Add `arrival` as `number`, from 1; False when another landing was faster."""

@@ -5,6 +5,7 @@ import shutil
 from importlib.metadata import distributions
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from infra.errors import BadInput, Refused
@@ -13,9 +14,10 @@ from lineage.manifest import Environment, Facts, Manifest, build
 from tasks import paths
 from tasks.params import Params
 from tasks.prepared import Prepared
-from tasks.stage import read_json
+from tasks.stage import read_json, write_json
 
 LOCK = Path("requirements.lock")
+SNAPSHOT = Path("record/snapshot.json")
 RECORD = (
     paths.LANDED,
     paths.VALIDATION_METRICS,
@@ -32,7 +34,7 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
     """Copy the challenger's release from a run's `checkout` into the folder `out` and describe it.
 
     Layout: `model/`, `index/`, `vocabulary.parquet`, `viewers.parquet`, `sequences/`, and `record/` with landed files,
-    validation, evaluation, verdict, parameters and `dvc.lock`.
+    the snapshot's files by digest, validation, evaluation, verdict, parameters and `dvc.lock`.
 
     Args:
         code: the commit whose code the run executed.
@@ -49,6 +51,7 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
         raise Refused(
             f"A release needs all its parts; {error.filename} of candidate {challenger} is missing"
         ) from error
+    write_json(out / SNAPSHOT, {"files": _snapshot(checkout)})
     facts = Facts(
         name=str(params.name),
         candidate=challenger,
@@ -89,6 +92,24 @@ def _copy_parts(checkout: Path, out: Path, challenger: str) -> None:
     for name, source in parts.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, out / name)
+
+
+def _snapshot(checkout: Path) -> dict[str, dict[str, JsonValue]]:
+    """SHA-256, size and rows (None where it is no table) of each file of the validated data."""
+    files = [
+        file
+        for folder in (paths.ACCEPTED, paths.QUARANTINE, paths.PREPARED)
+        for file in sorted((checkout / folder).rglob("*"))
+        if file.is_file()
+    ]
+    return {
+        file.relative_to(checkout).as_posix(): {
+            "sha256": sha256_of_file(file),
+            "bytes": file.stat().st_size,
+            "rows": pq.read_metadata(file).num_rows if file.suffix == ".parquet" else None,
+        }
+        for file in files
+    }
 
 
 def _flat(file: Path) -> str:

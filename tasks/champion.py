@@ -8,7 +8,7 @@ import polars as pl
 
 from infra.errors import Refused
 from infra.settings import Settings
-from infra.stores import open_store
+from lineage.books import Books
 from lineage.releases import Releases
 from models.catalogue import load
 from tasks.evaluate import evaluate, leave, report
@@ -81,14 +81,15 @@ def _indexed(ids: pl.Series, name: str) -> pl.DataFrame:
 
 def main() -> None:
     """The stage `champion`."""
-    settings = Settings()
+    params = load_params(Path("params.yaml"))
+    books = Books(Settings(), str(params.name), params.release.require_signature)
     evaluate_champion(
         read_json(CHAMPION)["release"],
-        releases=Releases(open_store(settings.store_url, settings), settings.home_dir / "releases"),
+        releases=books.releases,
         prepared_dir=PREPARED,
         out=CHAMPION_EVALUATION,
         metrics=CHAMPION_METRICS,
-        params=load_params(Path("params.yaml")).evaluate,
+        params=params.evaluate,
     )
 
 

@@ -18,8 +18,12 @@ from infra.disk import disk_errors, make_folder
 from infra.errors import BadInput
 from infra.locks import locked
 from infra.settings import Settings
+from infra.stores import open_store
+from lineage.erasure import Erased, Erasures
+from lineage.keys import trust
 from tasks.arrivals import Arrival, Arrivals, Day, Known, Origin, Part
 from tasks.content import day_digests, rows_digest, write_parquet
+from tasks.erase_landed import offer_without, rewrite_landed
 from tasks.offer import Offer, take_offer
 from tasks.readers.base import LocalFile, Reader, Table
 from tasks.readers.canonical import IdTypes
@@ -41,6 +45,7 @@ class Landed:
         notes: corrected days.
         left_out: `uri` and `reason` of what could not be landed; tried again next night.
         parts: landed files with the days of each that are current and not after `as_of`; then the newest catalogues.
+        erasures: the newest erasure for which one of these files was rewritten, 0 when there is none.
     """
 
     name: str
@@ -49,10 +54,11 @@ class Landed:
     notes: tuple[str, ...]
     left_out: tuple[dict[str, str], ...]
     parts: tuple[Part, ...]
+    erasures: int
 
     def as_json(self) -> str:
         """The text of `data/landed.json`."""
-        content = {
+        content: dict[str, object] = {
             "name": self.name,
             "source": self.source,
             "as_of": self.as_of.isoformat(),
@@ -63,6 +69,8 @@ class Landed:
                 for part in self.parts
             ],
         }
+        if self.erasures:  # nights before anybody was erased keep their bytes
+            content["erasures"] = self.erasures
         return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -72,7 +80,7 @@ def landing_folder(settings: Settings, name: str) -> Path:
 
 
 def land(kind: str, path: str | None, *, name: str, settings: Settings, as_of: date | None = None) -> Landed:
-    """Land what the source has, as it would have stood on the day `as_of`.
+    """Land what the source has, as it would have stood on the day `as_of`, without the viewers who were erased.
 
     Args:
         kind: `movielens`, `kuairand` or `files`.
@@ -84,6 +92,7 @@ def land(kind: str, path: str | None, *, name: str, settings: Settings, as_of: d
     Raises:
         BadInput: the source is missing, empty, forbidden, or breaks the contract; or the disk is full.
         Unreachable: S3 does not answer.
+        Refused: viewers were erased with a key that this machine lacks.
     """
     reader = open_reader(kind, path, settings)
     folder = landing_folder(settings, name)
@@ -92,17 +101,28 @@ def land(kind: str, path: str | None, *, name: str, settings: Settings, as_of: d
         make_folder(folder)
     with locked(folder / "lock"):
         _sweep(folder / "files")
-        arrivals = Arrivals(folder)
+        arrivals, erased = Arrivals(folder), erased_viewers(settings, name)
+        rewrite_landed(arrivals, reader.label, erased)
         known = arrivals.known(reader.label)
         offer = take_offer(reader, known, into=folder / "incoming", through=through, settings=settings)
+        offer = offer_without(offer, erased)
         offer = _with_agreed_ids(offer, known, folder / "files")
         clock = through or _last_event(offer, known)
         _refuse_nothing(offer, known, clock, source=path or f"--source {kind}")
         catalogues = _commit(offer, arrivals, reader.label)
         shutil.rmtree(folder / "incoming", ignore_errors=True)
-    parts = _current(arrivals.known(reader.label), catalogues, clock)
+    known = arrivals.known(reader.label)
+    parts = _current(known, catalogues, clock)
     left_out = tuple({"uri": left.uri, "reason": left.reason} for left in offer.tables.left_out)
-    return Landed(name, kind, clock, _corrections(parts), left_out, parts)
+    erasures = max((known.rewritten.get(part.file, 0) for part in parts), default=0)
+    return Landed(name, kind, clock, _corrections(parts, known), left_out, parts, erasures)
+
+
+def erased_viewers(settings: Settings, name: str) -> Erased:
+    """The viewers whose rows may not land. Raises `Refused` when this machine lacks the key to find them by."""
+    erasures = Erasures(open_store(settings.store_url, settings), name)
+    # whoever signed them: to leave a viewer out is the safe side, and to verify is the auditor's
+    return erasures.erased(settings, trust(settings, required=False)) if erasures.any else Erased(name)
 
 
 def open_reader(kind: str, path: str | None, settings: Settings) -> Reader:
@@ -226,6 +246,16 @@ def _current(known: Known, catalogues: dict[str, Part], as_of: date) -> tuple[Pa
     return (*events, *(part for part in newest if part))
 
 
-def _corrections(parts: Sequence[Part]) -> tuple[str, ...]:
-    corrected = {day: facts.version for part in parts for day, facts in part.days.items() if facts.version > 1}
-    return tuple(f"events {day}: corrected, version {version}" for day, version in sorted(corrected.items()))
+def _corrections(parts: Sequence[Part], known: Known) -> tuple[str, ...]:
+    corrected = {
+        day: f"version {facts.version}" + _because(part, known)
+        for part in parts
+        for day, facts in part.days.items()
+        if facts.version > 1
+    }
+    return tuple(f"events {day}: corrected, {version}" for day, version in sorted(corrected.items()))
+
+
+def _because(part: Part, known: Known) -> str:
+    erasure = known.rewritten.get(part.file)
+    return f", in a file that was rewritten for erasure {erasure}" if erasure else ""

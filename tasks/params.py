@@ -132,6 +132,17 @@ class Index(Section):
     recall_viewers: Positive = 500
 
 
+class Release(Section):
+    """What may go live and be loaded.
+
+    Attributes:
+        require_signature: whether a release without an attestation by a trusted key, and a ledger whose newest entry
+            carries no such signature, are refused.
+    """
+
+    require_signature: bool = True
+
+
 class Params(Section):
     """The whole tree.
 
@@ -150,6 +161,7 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     index: Index = Index()
+    release: Release = Release()
 
 
 def load_params(path: Path, overrides: Iterable[str] = ()) -> Params:

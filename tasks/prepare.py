@@ -16,6 +16,7 @@ from tasks import paths
 from tasks.params import Prepare, load_params
 from tasks.positives import Pairs, find_positives
 from tasks.schema import Events, Videos
+from tasks.snapshot_index import index_snapshot
 from tasks.split import HOLDOUT, TRAIN, VALID, split_digest, split_positives
 from tasks.stage import stage, write_json
 
@@ -135,6 +136,7 @@ def main() -> None:
     """The stage's command."""
     params = load_params(Path("params.yaml"))
     prepare(paths.ACCEPTED, paths.PREPARED, paths.PREPARE_METRICS, params=params.prepare, seed=params.seed)
+    index_snapshot(paths.ACCEPTED, paths.QUARANTINE, paths.SNAPSHOT_INDEX)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -30,7 +31,8 @@ def train(name: str, prepared: Path, out: Path, metrics: Path, *, params: Params
         name: one of `params.candidates`.
         prepared: what `tasks.prepare` left.
         out: folder of the weights and config.
-        metrics: JSON file: seconds of fitting, peak memory of this process, size of `out`, device, metrics by epoch.
+        metrics: JSON file: seconds of fitting, peak memory of this process, size of `out`, device, software,
+            metrics by epoch.
         params: the whole tree.
         checkpoints: folder where a long training keeps its state; removed when it has ended well.
 
@@ -54,7 +56,8 @@ def train(name: str, prepared: Path, out: Path, metrics: Path, *, params: Params
             raise Refused(f"candidate {name} failed: {error or 'out of memory'}") from error
     seconds = time.perf_counter() - began
     untrained.save(out)
-    figures = facts | _figures(out, seconds) | {"candidate": name, "seed": params.seed}
+    software = {"software": f"numpy {version('numpy')}, scipy {version('scipy')}"}
+    figures = software | facts | _figures(out, seconds) | {"candidate": name, "seed": params.seed}
     write_json(metrics, figures)
     rmtree(checkpoints, ignore_errors=True)
     log.info("%s trained in %.1f s on %s", name, seconds, facts["device"])

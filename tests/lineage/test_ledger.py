@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator
+from datetime import date
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from infra.settings import Settings
 from infra.stores import FolderStore, open_store
 from lineage.canonical import canonical
 from lineage.ledger import BrokenChain, Draft, Entry, Ledger, LostRace
+from lineage.signing import Signer, Trust, Untrusted
+from tests.lineage.test_signing import OTHER, SIGNER, TRUST
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -81,12 +84,14 @@ def test_entry_stands_under_its_number_as_canonical_json(tmp_path: Path) -> None
         "at": entry.at,
         "by": "night",
         "commit": None,
+        "expires": None,
         "model_version": None,
         "previous": None,
         "reason": "passed the gate",
         "release": "7902699be42c8a8e46fbbb4501726517e86b22c56a189f7625a6da49081b2451",
         "run": "nights-7",
         "seq": 1,
+        "signature": None,
         "verdict": None,
     }
     assert written == canonical(json.loads(written))
@@ -314,3 +319,52 @@ def test_head_of_ten_thousand_entries_reads_two(tmp_path: Path) -> None:
     assert head.seq == 10_000
     assert (store.gets, store.listings) == (2, 1)
     assert store.looks <= 28
+
+
+def signed(folder: Path, *, trust: Trust = TRUST, signer: Signer = SIGNER) -> Ledger:
+    return Ledger(FolderStore(folder), "movielens", signer=signer, trust=trust)
+
+
+def test_entries_are_signed_and_the_newest_is_checked(tmp_path: Path) -> None:
+    ledger = signed(tmp_path)
+    entries = grow(ledger, 2)
+    assert ledger.head() == entries[1]
+    assert [ledger.check_signature(entry, TRUST) for entry in ledger.entries()] == [SIGNER.keyid] * 2
+
+
+def test_an_unsigned_or_foreign_newest_entry_is_refused_where_signatures_are_required(tmp_path: Path) -> None:
+    grow(signed(tmp_path / "foreign", signer=OTHER), 1)
+    grow(Ledger(FolderStore(tmp_path / "unsigned"), "movielens"), 1)
+    with pytest.raises(Untrusted, match=r"^Entry 1 .* is signed by the key .* not trusted here"):
+        signed(tmp_path / "foreign").head()
+    with pytest.raises(Untrusted, match=r"^Entry 1 of the ledger of movielens carries no signature\.$"):
+        signed(tmp_path / "unsigned").head()
+    for name in ("foreign", "unsigned"):
+        assert signed(tmp_path / name, trust=Trust(TRUST.keys, required=False)).head() is not None
+
+
+def test_an_entry_that_was_signed_for_another_place_is_refused(tmp_path: Path) -> None:
+    ledger = signed(tmp_path)
+    first, second = grow(ledger, 2)
+    forged = second.model_copy(update={"release": first.release})
+    (tmp_path / "ledgers/movielens/00000002.json").write_bytes(forged.encoded())
+    with pytest.raises(Untrusted, match="does not fit its content"):
+        ledger.head()
+
+
+def test_only_an_override_has_a_day_on_which_it_expires() -> None:
+    facts = draft(1).model_dump() | {"action": "override", "expires": "2026-12-01"}
+    override = Entry.model_validate(facts | {"seq": 1, "previous": None, "at": "2026-11-22T00:00:00.000000Z"})
+    assert [override.lapsed(date(2026, 12, day)) for day in (1, 2)] == [False, True]
+    for wrong in ({"action": "override", "expires": None}, {"action": "promote"}):
+        with pytest.raises(ValueError, match="an override has a day on which it expires"):
+            Draft.model_validate(facts | wrong)
+
+
+def test_an_examination_goes_on_behind_a_broken_entry(folder: Path) -> None:
+    (folder / "00000002.json").unlink()
+    (folder / "00000004.json").write_bytes(b"{}")
+    found = dict(on(folder).examined())
+    assert [seq for seq, entry in found.items() if isinstance(entry, Entry)] == [1, 6]
+    assert str(found[2]) == "Entry 2 of the ledger of movielens is missing, although later ones exist."
+    assert [type(found[seq]) for seq in (3, 4, 5)] == [BrokenChain] * 3

@@ -10,7 +10,9 @@ from lineage.ledger import Draft, Entry, Ledger, LostRace
 from lineage.manifest import build
 from lineage.promotion import go_live, rollback_target
 from lineage.releases import Releases
+from lineage.retirement import retire
 from tests.lineage.test_manifest import FACTS
+from tests.lineage.test_signing import SIGNER
 
 
 @pytest.fixture
@@ -133,10 +135,10 @@ def test_going_live_again_for_the_same_run_adds_nothing(
     ],
 )
 def test_rollback_goes_to(
-    ledger: Ledger, published: list[str], order: list[int], to: int | None, expected: int
+    ledger: Ledger, releases: Releases, published: list[str], order: list[int], to: int | None, expected: int
 ) -> None:
     entries = history(ledger, published, order=order)
-    assert rollback_target(ledger, to=to) == entries[expected - 1]
+    assert rollback_target(ledger, releases, to=to) == entries[expected - 1]
 
 
 @pytest.mark.parametrize(
@@ -154,15 +156,34 @@ def test_rollback_goes_to(
     ],
 )
 def test_rollback_to_nowhere_is_bad_input(
-    ledger: Ledger, published: list[str], order: list[int], to: int | None, said: str
+    ledger: Ledger, releases: Releases, published: list[str], order: list[int], to: int | None, said: str
 ) -> None:
     history(ledger, published, order=order)
     with pytest.raises(BadInput, match=said):
-        rollback_target(ledger, to=to)
+        rollback_target(ledger, releases, to=to)
 
 
 def test_rollback_goes_live_like_anything_else(ledger: Ledger, releases: Releases, published: list[str]) -> None:
     _first, second = history(ledger, published, order=[0, 1])
-    target = rollback_target(ledger, to=None)
+    target = rollback_target(ledger, releases, to=None)
     third = go_live(ledger, releases, draft(target.release, action="rollback"), after=second, check=accept)
     assert (third.seq, third.action, ledger.live()) == (3, "rollback", published[0])
+
+
+def test_rollback_goes_round_overrides_and_retired_releases(
+    store: FolderStore, ledger: Ledger, releases: Releases, published: list[str]
+) -> None:
+    first, _second = history(ledger, published, order=[0, 1])
+    forced = Draft(action="override", release=published[2], by="ada", reason="a test", expires="2026-12-01")
+    third = ledger.append(forced, after=_second)
+    last = ledger.append(draft(published[1], action="promote"), after=third)
+    assert rollback_target(ledger, releases, to=None) == first
+    with pytest.raises(Refused, match=r"^Entry 3 is an override: its release passed no gate"):
+        rollback_target(ledger, releases, to=3)
+    retire(store, SIGNER, published[0], by="ada", reason="erasure 1")
+    with pytest.raises(BadInput, match=r"^No other release of movielens was ever live"):
+        rollback_target(ledger, releases, to=None)
+    target = rollback_target(ledger, releases, to=1)
+    with pytest.raises(Refused, match="was retired"):
+        go_live(ledger, releases, draft(target.release, action="rollback"), after=last, check=accept)
+    assert ledger.head() == last

@@ -1,0 +1,181 @@
+"""What still holds an erased viewer, wherever Nightreel has put it."""
+
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flows.known_runs import KnownRun, known_runs
+from infra.dvc_removal import CACHE, DvcPlaces
+from infra.registry import Registry
+from infra.stores import Missing
+from lineage.books import Books
+from lineage.manifest import Manifest
+from lineage.releases import blob_key
+from lineage.snapshots import SNAPSHOTS, holding
+from tasks import paths
+from tasks.erase_landed import holds, leftovers
+from tasks.landing import landing_folder
+
+MANIFESTS, RETIRED = "manifests/", "retired/"
+RECORD = "record/"
+VIEWERS = "viewers.parquet"
+KEPT_OF_A_RUN = ("lock", "outcome.json")
+OF_VIEWERS = ("evaluation", "data-docs")  # folders of MLflow's runs; figures and verdicts stay
+PARALLEL = 8
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What is left of a viewer.
+
+    Attributes:
+        runs: nights whose snapshot held the viewer.
+        releases: what was made of them, retired or not; `live`: the one that is live.
+        landed, folders, copies: landed files, folders of runs, local copies of releases, on this machine.
+        objects: MD5s of DVC objects by place; `made_as`: the path of each.
+        unclaimed: files in the DVC cache that no run names.
+        blobs, indexes: keys in the release store.
+        artifacts: URIs in MLflow.
+        shared: DVC objects of these nights that stay, by the other recommender whose nights need them.
+    """
+
+    runs: tuple[str, ...]
+    releases: tuple[str, ...]
+    live: str | None
+    landed: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    copies: tuple[Path, ...]
+    objects: Mapping[str, Sequence[str]]
+    made_as: Mapping[str, str]
+    unclaimed: Mapping[str, Path]
+    blobs: tuple[str, ...]
+    indexes: tuple[str, ...]
+    artifacts: tuple[str, ...]
+    shared: Mapping[str, int]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row for each thing that has to go: what `kind` it is, which one, and where it lies."""
+        for release in self.releases:
+            where = "live" if release == self.live else "not live"
+            yield {"kind": "release", "what": release, "where": where}
+        for kind, files in (("landed file", self.landed), ("run folder", self.folders), ("local copy", self.copies)):
+            yield from ({"kind": kind, "what": file.name, "where": str(file)} for file in files)
+        for place, md5s in self.objects.items():
+            yield from ({"kind": "DVC object", "what": self.made_as[md5], "where": f"{place}: {md5}"} for md5 in md5s)
+        yield from ({"kind": "DVC object", "what": "of no run", "where": f"{CACHE}: {md5}"} for md5 in self.unclaimed)
+        for kind, keys in (("release part", self.blobs), ("snapshot index", self.indexes)):
+            yield from ({"kind": kind, "what": key.rpartition("/")[2], "where": key} for key in keys)
+        yield from ({"kind": "MLflow artifact", "what": uri.rpartition("/")[2], "where": uri} for uri in self.artifacts)
+
+
+def find_holdings(books: Books, registry: Registry, user: str, *, root: Path) -> tuple[Holdings, DvcPlaces]:
+    """All that holds the viewer `user` of the recommender of `books`, and where DVC's objects lie.
+
+    Args:
+        registry: of the same recommender.
+        root: the checkout with the runs' refs.
+    """
+    runs = known_runs(books, root)
+    places = DvcPlaces.of(books.settings, (config for run in runs for config in run.configs))
+    held = _runs_with(user, runs, books, places)
+    affected = [run for run in runs if run.run in held]
+    records = [record for run in affected for record in run.records]
+    manifests = _manifests(books)
+    recorded = {record.release for run in runs for record in run.records}
+    releases = {record.release for record in records} | _unrecorded(user, manifests, recorded, books)
+    head = books.ledger.head()
+    gone, made_as, shared = _objects(runs, held, books.name, places)
+    claimed = {md5 for run in runs for md5 in places.expanded(run.outs)}
+    home = books.settings.home_dir
+    copies = [home / place for release in releases for place in (f"releases/{release}", f"reproduce/{release[:12]}")]
+    snapshots = {f"{SNAPSHOTS}{books.name}/{record.snapshot}/" for record in records}
+    holdings = Holdings(
+        runs=tuple(run.run for run in affected),
+        releases=tuple(sorted(releases)),
+        live=head.release if head and head.release in releases else None,
+        landed=tuple(leftovers(landing_folder(books.settings, books.name))),
+        folders=tuple(run.folder for run in affected if run.folder and _worth_removing(run.folder)),
+        copies=tuple(sorted(copy for copy in copies if copy.exists())),
+        objects={place: md5s for place, md5s in places.present(gone).items() if md5s},
+        made_as=made_as,
+        unclaimed={md5: file for md5, file in places.unclaimed(claimed).items() if holds(file, user)},
+        blobs=tuple(_blobs(manifests, releases, books)),
+        indexes=tuple(key for folder in sorted(snapshots) for key in books.store.keys(folder)),
+        artifacts=tuple(uri for run in affected for uri in registry.artifacts(run.run, below=OF_VIEWERS)),
+        shared=shared,
+    )
+    return holdings, places
+
+
+def _runs_with(user: str, runs: Sequence[KnownRun], books: Books, places: DvcPlaces) -> set[str]:
+    """Runs of this recommender whose snapshot holds the viewer: by its index, or by the data where it has no record."""
+    own = [run for run in runs if run.name == books.name]
+    snapshots = {record.snapshot: run.run for run in own for record in run.records}
+    held = {snapshots[found] for found in holding(books.store, books.name, snapshots, user=user)}
+    return held | {run.run for run in own if not run.records and _data_holds(run, user, places)}
+
+
+def _data_holds(run: KnownRun, user: str, places: DvcPlaces) -> bool:
+    if run.folder:
+        return any(holds(file, user) for file in run.folder.rglob("*.parquet"))
+    raw = {md5: path for md5, path in run.outs.items() if path == paths.RAW.as_posix()}
+    with tempfile.TemporaryDirectory() as folder:
+        files = [places.fetch(md5, Path(folder) / md5) for md5 in places.expanded(raw)]
+        return any(holds(file, user) for file in files if file)
+
+
+def _objects(
+    runs: Sequence[KnownRun], held: set[str], name: str, places: DvcPlaces
+) -> tuple[set[str], dict[str, str], dict[str, int]]:
+    """MD5s that only the runs `held` need, the path of each, and by other recommender how many it still needs."""
+    made_as = {md5: path for run in runs if run.run in held for md5, path in places.expanded(run.outs).items()}
+    needed: dict[str, set[str]] = {}
+    for run in runs:
+        if run.run not in held:
+            needed.setdefault(run.name, set()).update(made_as.keys() & places.expanded(run.outs).keys())
+    shared = {other: len(md5s) for other, md5s in needed.items() if other != name and md5s}
+    return made_as.keys() - set().union(*needed.values()), made_as, shared
+
+
+def _manifests(books: Books) -> list[Manifest]:
+    names = [key.removeprefix(MANIFESTS).removesuffix(".json") for key in books.store.keys(MANIFESTS)]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(books.releases.manifest, names))
+
+
+def _unrecorded(user: str, manifests: Sequence[Manifest], recorded: set[str], books: Books) -> set[str]:
+    """Releases of nights that left no record, whose viewers are known from the release itself."""
+    candidates = [one for one in manifests if one.name == books.name and one.release not in recorded]
+    return {one.release for one in candidates if _serves(user, one, books)}
+
+
+def _serves(user: str, manifest: Manifest, books: Books) -> bool:
+    if VIEWERS not in manifest.parts:
+        return False
+    try:
+        viewers = pl.read_parquet(io.BytesIO(books.store.get(blob_key(manifest.parts[VIEWERS]))))
+    except Missing:
+        return False
+    return user in viewers.to_series().cast(pl.String)
+
+
+def _blobs(manifests: Sequence[Manifest], releases: set[str], books: Books) -> Iterator[str]:
+    """Parts of the releases that no other release has, but for their records, which name no viewer."""
+    parts = {one.release: {blob_key(part) for part in one.parts.values()} for one in manifests}
+    over = releases | {key.removeprefix(RETIRED).removesuffix(".json") for key in books.store.keys(RETIRED)}
+    kept = {key for release, keys in parts.items() if release not in over for key in keys}
+    kept |= {blob_key(part) for one in manifests for path, part in one.parts.items() if path.startswith(RECORD)}
+    gone = {key for release in releases for key in parts[release]} - kept
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        asked = sorted(gone)
+        yield from (key for key, there in zip(asked, pool.map(books.store.exists, asked), strict=True) if there)
+
+
+def _worth_removing(folder: Path) -> bool:
+    return any(child.name not in KEPT_OF_A_RUN for child in folder.iterdir())

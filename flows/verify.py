@@ -1,0 +1,83 @@
+"""`audit verify`: everything of one release, or of all, proven again from the bytes."""
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.live import Live
+from infra.errors import BadInput, NightreelError
+from infra.git import project_root
+from lineage.runs import RunRecord
+from lineage.verify import (
+    Finding,
+    nights_of,
+    releases_of,
+    verify_chain,
+    verify_index,
+    verify_records,
+    verify_release,
+)
+from lineage.verify_data import DvcObjects, verify_alias, verify_landed, verify_run
+from tasks.landing import landing_folder
+
+ALL = "all"
+
+
+class Verification(BaseModel):
+    """How much was looked at, by whose key it is signed, and all that does not hold."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    releases: int
+    nights: int
+    entries: int
+    signature: str
+    findings: tuple[Finding, ...]
+
+
+def verify(live: Live, release: str) -> Verification:
+    """Prove the release whose id starts with `release` and its nights, or `all`; and the ledger in any case.
+
+    Raises:
+        BadInput: no release starts so, or several do.
+    """
+    books = live.books
+    known = releases_of(books)
+    chosen = known if release == ALL else [_one(known, release, live.name)]
+    nights = [record for record in nights_of(books) if record.release in chosen]
+    findings = (
+        *verify_chain(books),
+        *verify_records(books),
+        *(finding for one in chosen for finding in verify_release(books, one)),
+        *_data(live, nights),
+        *verify_alias(books, live.registry),
+    )
+    return Verification(
+        name=live.name,
+        releases=len(chosen),
+        nights=len(nights),
+        entries=sum(1 for _ in books.ledger.examined()),
+        signature="; ".join(sorted({live.signature(one) for one in chosen})),
+        findings=findings,
+    )
+
+
+def _data(live: Live, nights: list[RunRecord]) -> Iterator[Finding]:
+    books, objects, root = live.books, DvcObjects.of(live.books), project_root()
+    kept = [record for record in nights if not books.releases.is_retired(record.release)]
+    for record in kept:
+        try:
+            yield from verify_run(books, record, objects, root=root)
+            yield from verify_index(books, record)
+        except NightreelError as error:  # a damaged release cannot say what its data should be
+            yield Finding(kind="run", what=record.run, fault=str(error))
+    yield from verify_landed(landing_folder(live.settings, live.name), kept)
+
+
+def _one(known: list[str], prefix: str, name: str) -> str:
+    found = [release for release in known if release.startswith(prefix)]
+    if len(found) != 1:
+        what = "Several releases" if found else "No release"
+        raise BadInput(f"{what} of {name} with an id that starts so. Received: {prefix!r}")
+    return found[0]

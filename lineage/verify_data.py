@@ -1,0 +1,171 @@
+"""Prove what a night worked on: its commit, the files that DVC keeps for it, what had landed, MLflow's alias."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.console import track
+from infra.errors import NightreelError
+from infra.git import git, show
+from infra.registry import Registry
+from infra.stores import FolderStore, Missing, ObjectStore, open_store
+from lineage.books import Books
+from lineage.canonical import sha256, sha256_of_file
+from lineage.manifest import Manifest
+from lineage.retirement import is_retired
+from lineage.runs import RunRecord
+from lineage.verify import SNAPSHOT, Finding, stored_json
+
+# files of a run's commit by the part of the release that holds a copy
+COMMITTED = {
+    "record/dvc.lock": "dvc.lock",
+    "record/params.yaml": "params.yaml",
+    "record/landed.json": "data/landed.json",
+    "record/validation.json": "metrics/validation.json",
+    "record/prepare.json": "metrics/prepare.json",
+    "record/index.json": "metrics/index.json",
+    "record/verdict.json": "metrics/verdict.json",
+}
+
+
+@dataclass
+class DvcObjects:
+    """What DVC keeps, in the cache of this machine and in the remote; each object is looked at once."""
+
+    places: Mapping[str, ObjectStore]
+    looked_at: dict[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, books: Books) -> "DvcObjects":
+        """The cache under the home folder, and the remote where one is set."""
+        settings = books.settings
+        places: dict[str, ObjectStore] = {"cache": FolderStore(settings.home_dir / "cache")}
+        if settings.remote:
+            places["remote"] = open_store(settings.remote, settings)
+        return cls(places)
+
+    def fault(self, md5: str) -> str | None:
+        """What is wrong with the object, in a phrase; None when every copy of it is whole and there is one."""
+        if md5 not in self.looked_at:
+            self.looked_at[md5] = self._look(md5)
+        return self.looked_at[md5]
+
+    def get(self, md5: str) -> bytes:
+        """The object's bytes from the first place that has it. Raises `Missing`."""
+        for store in self.places.values():
+            if store.exists(_key(md5)):
+                return store.get(_key(md5))
+        raise Missing(_key(md5))
+
+    def _look(self, md5: str) -> str | None:
+        found = {place: store for place, store in self.places.items() if store.exists(_key(md5))}
+        if not found:
+            return f"{_key(md5)} is in neither of: {', '.join(self.places)}"
+        for place, store in found.items():
+            actual = hashlib.md5(store.get(_key(md5)), usedforsecurity=False).hexdigest()
+            if actual != md5.removesuffix(".dir"):
+                return f"{_key(md5)} in the {place} has the MD5 {actual}"
+        return None
+
+
+def verify_run(books: Books, record: RunRecord, objects: DvcObjects, *, root: Path) -> Iterator[Finding]:
+    """The commit of a run against its release's record, its checkout against the commit, its data against both."""
+    if is_retired(books.store, record.release):
+        return
+    try:
+        manifest = books.releases.manifest(record.release)
+        lock = yaml.safe_load(show(record.commit, "dvc.lock", at=root))
+    except NightreelError as error:
+        yield Finding(kind="run commit", what=record.commit, fault=str(error))
+        return
+    for part, path in COMMITTED.items():
+        if sha256(show(record.commit, path, at=root)) != manifest.parts[part].sha256:
+            yield Finding(kind="run commit", what=f"{record.commit[:12]}:{path}", fault=f"differs from {part}")
+    yield from _checkout(books, record)
+    yield from _outs(lock, objects, record, _digests(books, manifest), root=root)
+
+
+def verify_landed(folder: Path, kept: Iterable[RunRecord]) -> Iterator[Finding]:
+    """Every landed file against the digest in its name; those that records name must be there."""
+    named = {landed.file for record in kept for landed in record.landed}
+    there = {path.name: path for path in (folder / "files").glob("*.parquet")}
+    for name in sorted(named - there.keys()):
+        yield Finding(kind="landed file", what=name, fault="it is missing")
+    for name, path in track(sorted(there.items()), label="Landed files", total=len(there)):
+        if sha256_of_file(path) != path.stem:
+            yield Finding(kind="landed file", what=name, fault=f"its SHA-256 is {sha256_of_file(path)}")
+
+
+def verify_alias(books: Books, registry: Registry) -> Iterator[Finding]:
+    """MLflow's `champion` against the ledger's newest entry."""
+    try:
+        head = books.ledger.head()
+        version = registry.alias("champion")
+    except NightreelError as error:
+        yield Finding(kind="alias", what="champion", fault=str(error))
+        return
+    if head is None or head.model_version is None:
+        return
+    if version != head.model_version:
+        fault = f"MLflow has it on version {version}, and ledger entry {head.seq} made {head.model_version} live"
+        yield Finding(kind="alias", what="champion", fault=fault)
+        return
+    release = registry.tags_of(version).get("nightreel.release")
+    if release != head.release:
+        fault = f"version {version} is tagged with release {release}, and entry {head.seq} names {head.release}"
+        yield Finding(kind="alias", what="champion", fault=fault)
+
+
+def _checkout(books: Books, record: RunRecord) -> Iterator[Finding]:
+    """What git tracks in the run's own checkout, where that is still there."""
+    checkout = books.settings.home_dir / "runs" / record.run / "checkout"
+    if not (checkout / ".git").exists():
+        return
+    changed = git("status", "--porcelain", "--untracked-files=no", at=checkout).splitlines()
+    for line in changed:
+        yield Finding(kind="run checkout", what=f"{record.run}: {line[2:].strip()}", fault="differs from its commit")
+
+
+def _outs(
+    lock: Mapping[str, Any], objects: DvcObjects, record: RunRecord, digests: Mapping[str, str], *, root: Path
+) -> Iterator[Finding]:
+    outs = [(stage, out) for stage, facts in lock["stages"].items() for out in facts.get("outs", [])]
+    for stage, out in track(outs, label=f"Run {record.run}", total=len(outs)):
+        if out["path"].startswith("metrics/"):  # in the commit itself, not with DVC
+            found = hashlib.md5(show(record.commit, out["path"], at=root), usedforsecurity=False).hexdigest()
+            if found != out["md5"]:
+                yield _object(record, stage, out["path"], f"has the MD5 {found} in the commit")
+            continue
+        if fault := objects.fault(out["md5"]):
+            yield _object(record, stage, out["path"], fault)
+            continue
+        for path, md5 in _files(out, objects):
+            fault = objects.fault(md5)
+            if not fault and path in digests and sha256(objects.get(md5)) != digests[path]:
+                fault = "its SHA-256 is not the one in the snapshot's manifest"
+            if fault:
+                yield _object(record, stage, path, fault)
+
+
+def _files(out: Mapping[str, Any], objects: DvcObjects) -> Iterator[tuple[str, str]]:
+    """Path and MD5 of each file below a folder's out."""
+    if out["md5"].endswith(".dir"):
+        for file in json.loads(objects.get(out["md5"])):
+            yield f"{out['path']}/{file['relpath']}", file["md5"]
+
+
+def _digests(books: Books, manifest: Manifest) -> dict[str, str]:
+    return {path: file["sha256"] for path, file in stored_json(books, manifest, SNAPSHOT)["files"].items()}
+
+
+def _object(record: RunRecord, stage: str, path: str, fault: str) -> Finding:
+    return Finding(kind="DVC object", what=f"{path} of run {record.run} (stage {stage})", fault=fault)
+
+
+def _key(md5: str) -> str:
+    return f"files/md5/{md5[:2]}/{md5[2:]}"
