@@ -26,8 +26,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# two processes, as on a machine with two cores; a file's tests stay together, since they share servers and nights
 test: lint types
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m slow

@@ -50,8 +50,8 @@ def impact_of(
     show(impact(query, ledger=live.ledger, store=live.books.store), show_impact, as_json=as_json)
 
 
-@audit.command()
-def reproduce(
+@audit.command("reproduce")
+def reproduce_release(
     release: Release,
     commit: Annotated[
         str | None, typer.Option(help="Take another commit's code and parameters.", metavar="SHA")

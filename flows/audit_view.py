@@ -119,8 +119,7 @@ def _add_night(root: Tree, night: Mapping[str, Any]) -> None:
     quarantine = branch.add(f"{sum(night['quarantined'].values()):,} faults in quarantine")
     for reason, count in night["quarantined"].items():
         quarantine.add(f"{count:,}  {escape(reason)}")
-    packages = sorted(night["packages"].items())
-    branch.add(escape(f"{len(packages)} packages: " + " ".join(f"{name}=={version}" for name, version in packages)))
+    branch.add(f"{len(night['packages'])} packages, listed by --json")
 
 
 def _add_landed(branch: Tree, part: Mapping[str, Any]) -> None:
@@ -139,9 +138,12 @@ def _add_stages(root: Tree, stages: Sequence[Mapping[str, Any]] | None) -> None:
     branch = root.add("stages, the last one first")
     for stage in stages:
         line = branch.add(f"[bold]{escape(stage['stage'])}[/]  {escape(stage['cmd'])}")
-        for word, side in (("wrote", "outs"), ("read", "deps")):
-            for file in stage[side]:
+        code = [file for file in stage["deps"] if file["path"].endswith(".py")]
+        read = [file for file in stage["deps"] if file not in code]
+        for word, files in (("wrote", stage["outs"]), ("read", read)):
+            for file in files:
                 line.add(escape(f"{word} {file['path']}  md5 {file['md5']}"))
+        line.add(f"ran {len(code)} files of code, listed by --json")
 
 
 def _add_snapshot(root: Tree, files: Mapping[str, Mapping[str, Any]] | None) -> None:

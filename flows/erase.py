@@ -73,11 +73,15 @@ class Eraser:
         return {
             "erasure": erasure.model_dump(),
             "applied": apply,
-            "holdings": list(left.rows()),
+            "holdings": [row | {"remove": self._remove_by(left)} for row in left.rows()],
             "live": left.live,
             "sources": origins_of(arrivals, erasure.seq),
             "shared": dict(left.shared),
         }
+
+    def _remove_by(self, left: Holdings) -> str:
+        apply = f"nightreel audit erase --user {self.user} --reason TEXT --apply"
+        return f"nightreel retrain, then {apply}" if left.live else apply
 
     @property
     def _landing(self) -> Path:
@@ -119,7 +123,8 @@ class Eraser:
         for release in left.releases:
             retire(books.store, books.signer, release, by=books.settings.who, reason=f"erasure {erasure.seq}")
         self._refuse_live(left.releases)  # one may have gone live in the meantime
-        self.registry.delete_artifacts(left.artifacts)
+        for uri in left.artifacts:
+            self.registry.delete_artifacts(uri)
         for key in left.blobs:
             books.store.delete(key)
         places.forget(left.made_as)

@@ -1,12 +1,12 @@
 """What each step of a night reads and makes, told to OpenLineage: from dvc.yaml, dvc.lock and the run's own files."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from prefect import get_run_logger
@@ -194,8 +194,9 @@ def _md5(content: bytes) -> str:
 
 
 def _uri(place: str) -> str:
-    """A folder or a URL as a URL, without a user and a password."""
+    """A folder or a URL as a URL; that of a server without what a password may be in."""
     if place.startswith("/"):
         return Path(place).as_uri()
-    parts = urlsplit(place)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if place.startswith(SCHEME):
+        return place
+    return re.sub(r"^(\w+://)[^/@]*@", r"\1", place.partition("?")[0])

@@ -34,7 +34,7 @@ def show_reproduction(console: Console, result: Mapping[str, Any]) -> None:
 
 def _models(result: Mapping[str, Any]) -> Table:
     table = Table()
-    for heading in ("", "tensors", "verdict", "largest difference", "metric", "recorded"):
+    for heading in ("", "tensors", "verdict", "differs by", "metric", "recorded"):
         right = heading in ("tensors", "metric", "recorded")
         table.add_column(heading, no_wrap=True, justify="right" if right else "left")
     for candidate in result["candidates"]:
@@ -52,7 +52,7 @@ def _model(name: str, model: Mapping[str, Any], verdict: str) -> tuple[str, ...]
         return (escape(name), "", "fails as it did", "")
     measured = [found for found in model["differences"] if found["largest"] is not None]
     largest = max(measured, key=lambda found: found["relative"] or 0.0, default=None)
-    shown = _distance(largest) if largest else ""
+    shown = figure(largest["largest"]) if largest else ""
     return (escape(name), str(model["tensors"]), f"[{COLOURS[verdict]}]{verdict}[/]", shown)
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -161,31 +161,26 @@ class Registry:
         raise BadInput(f"There is no model version {version} of {self.name} in MLflow at {self.uri.split('@')[-1]}")
 
     def artifacts(self, key: str, *, below: Collection[str]) -> list[str]:
-        """URIs of the artifacts of the run with this key and of its children in the folders `below`, and of its models.
+        """URIs of what is kept of the run with this key and its children in the folders `below`, and of its models.
 
         Empty when there is no such run, or when nothing of it is left.
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with self._asked() as client:
-            found = []
-            for root, folder in self._kept(client, key, below):
-                listed = get_artifact_repository(root).list_artifacts(folder)
-                found += [f"{root.rstrip('/')}/{file.path}" for file in listed]
-            return found
+            return [uri for uri in self._kept(client, key, below) if get_artifact_repository(uri).list_artifacts()]
 
-    def delete_artifacts(self, uris: Iterable[str]) -> None:
-        """Delete the artifacts, files or folders, through MLflow's own way to where they lie."""
+    def delete_artifacts(self, uri: str) -> None:
+        """Delete all that lies at `uri`, through MLflow's own way to it."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with self._asked():
-            for uri in uris:
-                root, _, name = uri.rpartition("/")
-                repository: Any = get_artifact_repository(root)
-                repository.delete_artifacts(name)
+            repository: Any = get_artifact_repository(uri)
+            for file in repository.list_artifacts():
+                repository.delete_artifacts(file.path)
 
-    def _kept(self, client: Any, key: str, below: Collection[str]) -> Iterator[tuple[str, str | None]]:
-        """Artifact root and folder in it, None for all of it, of what a run, its children and its models keep."""
+    def _kept(self, client: Any, key: str, below: Collection[str]) -> Iterator[str]:
+        """Where a run, its children and its models keep artifacts."""
         experiment = client.get_experiment_by_name(self.name)
         if experiment is None:
             return
@@ -193,9 +188,9 @@ class Registry:
         for night in client.search_runs(where, filter_string=f"tags.`{KEY}` = '{key}'"):
             children = client.search_runs(where, filter_string=f"tags.`mlflow.parentRunId` = '{night.info.run_id}'")
             for run in (night, *children):
-                yield from ((run.info.artifact_uri, folder) for folder in below)
+                yield from (f"{run.info.artifact_uri.rstrip('/')}/{folder}" for folder in below)
                 for model in client.search_logged_models(where, filter_string=f"source_run_id = '{run.info.run_id}'"):
-                    yield model.artifact_location, None
+                    yield model.artifact_location
 
     def alias(self, alias: str) -> str | None:
         """The model version that `alias` points to, None when it points to none."""

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from lineage.tensors import compare_files, is_tensor_file
+from lineage.tensors import Verdict, compare_files, is_tensor_file
 
 
 class _Frozen(BaseModel):
@@ -32,6 +32,11 @@ class FileDifference(_Frozen):
     file: str
     how: str
     same_content: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the difference amounts to."""
+        return "within tolerance" if self.same_content else "different"
 
     def __str__(self) -> str:
         return f"{self.file} {self.how}"

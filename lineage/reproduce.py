@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import NightreelError, Refused
-from infra.git import git
+from infra.git import git, show
 from lineage.books import Books
-from lineage.canonical import sha256_of_file
+from lineage.canonical import sha256, sha256_of_file
 from lineage.differences import Difference, FileDifference, file_difference, tree_differences
 from lineage.manifest import digests
 from lineage.rebuild import Clone, clean_clone
@@ -19,11 +19,10 @@ from lineage.recorded import CANDIDATES, PREPARED, SNAPSHOT, Recorded, made_by
 from lineage.reproduction import Candidate, Metric, Reproduction, Side
 from lineage.tensors import TensorDifference, compare_files, is_tensor_file
 
-CODE = ("flows", "tasks", "models", "lineage", "infra", "dvc.yaml")
+CODE = ("flows", "tasks", "models", "lineage", "infra", "dvc.yaml", ":(glob)*.py")
 LOCK = "requirements.lock"
 INDEX = "data/index"
-# The index names the embedding space by the digests of weights and config, which are compared themselves.
-DERIVED = ("index.json", "space")
+FACTS = "index.json"
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +41,10 @@ def reproduce(prefix: str, books: Books, *, repository: Path, commit: str | None
         Refused: something recorded is damaged or nowhere to be found, so that nothing can be compared.
     """
     release, run_commit = made_by(prefix, books)
+    record = Recorded.open(release, run_commit, books, repository)
     with clean_clone(repository, commit or run_commit, books.settings.home_dir / "reproduce" / release[:12]) as clone:
-        record = Recorded.open(release, run_commit, books, repository)
         log.info("release %s in a clean clone of commit %s", release[:12], clone.commit[:12])
-        params = clone.params()
-        params["name"] = params["name"] or record.manifest.name  # a run is named after its source where params do not
-        changed = _code(record, clone), tree_differences(record.params, params)
-        aside = clone.folder / "aside"
+        params, aside = _params(record, clone), clone.folder / "aside"
         data = _bring(record, clone, aside)
         models = {name: record.model(name, clone.folder / "recorded") for name in record.candidates}
         data += [damage for _, damaged in models.values() for damage in damaged]
@@ -62,8 +58,8 @@ def reproduce(prefix: str, books: Books, *, repository: Path, commit: str | None
             commit=clone.commit,
             requested=commit is not None,
             environment=(*_environment(record, clone), *_devices(record, clone)),
-            params=tuple(changed[1]),
-            code=tuple(changed[0]),
+            params=tuple(tree_differences(record.params, params)),
+            code=tuple(_code(record, clone)),
             data=tuple(data),
             prepared=tuple(prepared),
             candidates=tuple(
@@ -72,6 +68,12 @@ def reproduce(prefix: str, books: Books, *, repository: Path, commit: str | None
             challenger=_challenger(record, clone),
             index=_compare(record.folder / "index", clone.path / INDEX, failed.get("index")),
         )
+
+
+def _params(record: Recorded, clone: Clone) -> dict[str, Any]:
+    """The clone's parameters. A run is named after its source where they give no name."""
+    params = clone.params()
+    return params | {"name": params.get("name") or record.manifest.name}
 
 
 def _code(record: Recorded, clone: Clone) -> list[str]:
@@ -107,9 +109,13 @@ def _devices(record: Recorded, clone: Clone) -> list[Difference]:
 
 
 def _bring(record: Recorded, clone: Clone, aside: Path) -> list[FileDifference]:
-    """The snapshot into the clone, and the recorded preparation beside it."""
+    """The snapshot into the clone, and the recorded preparation beside it; what is not as recorded."""
     found = [difference for out in SNAPSHOT for difference in record.data(out, clone.path, aside)]
-    return found + record.data(PREPARED, clone.folder / "recorded", aside)
+    found += record.data(PREPARED, clone.folder / "recorded", aside)
+    committed = show(record.commit, "dvc.lock", at=record.repository)
+    if sha256(committed) != record.manifest.parts["record/dvc.lock"].sha256:
+        found.append(FileDifference(file="dvc.lock", how="of the run's commit differs"))
+    return found
 
 
 def _prepare(record: Recorded, clone: Clone, data: Sequence[FileDifference], aside: Path) -> list[FileDifference]:
@@ -199,10 +205,13 @@ def _compare(recorded: Path | None, rebuilt: Path, failed: str | None) -> Side:
 
 
 def _compare_json(recorded: Path, rebuilt: Path) -> list[FileDifference]:
-    if recorded.read_bytes() == rebuilt.read_bytes():
+    equal = recorded.read_bytes() == rebuilt.read_bytes()
+    if equal or (recorded.name == FACTS and _facts(recorded) == _facts(rebuilt)):
         return []
-    then, now = (json.loads(path.read_bytes()) for path in (recorded, rebuilt))
-    if recorded.name == DERIVED[0]:
-        then, now = then | {DERIVED[1]: None}, now | {DERIVED[1]: None}
-    found = tree_differences(then, now)
-    return [FileDifference(file=recorded.name, how=f"differs: {'; '.join(map(str, found))}")] if found else []
+    return [file_difference(recorded.name, recorded=recorded, now=rebuilt)]
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """An index's facts but for its embedding space: digests of weights and config, which are compared themselves."""
+    facts: dict[str, Any] = json.loads(path.read_bytes())
+    return {name: fact for name, fact in facts.items() if name != "space"}

@@ -37,9 +37,9 @@ class Side(_Frozen):
     @property
     def verdict(self) -> Verdict:
         """Bit-equal where all is, or where it failed in the run as it fails now."""
-        if self.recorded != self.rebuilt or self.files:
+        if self.recorded != self.rebuilt:
             return "different"
-        return worst(*(difference.verdict for difference in self.differences))
+        return worst(*(tensor.verdict for tensor in self.differences), *(file.verdict for file in self.files))
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -116,9 +116,8 @@ class Reproduction(_Frozen):
     @property
     def verdict(self) -> Verdict:
         """The worst of everything that was rebuilt."""
-        prepared: list[Verdict] = ["within tolerance" if file.same_content else "different" for file in self.prepared]
-        parts = [*(candidate.verdict for candidate in self.candidates), self.index.verdict]
-        return "different" if self.challenger else worst(*prepared, *parts)
+        parts = [*(file.verdict for file in self.prepared), *(candidate.verdict for candidate in self.candidates)]
+        return "different" if self.challenger else worst(*parts, self.index.verdict)
 
     @computed_field  # type: ignore[prop-decorator]
     @property

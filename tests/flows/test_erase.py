@@ -18,7 +18,7 @@ from tests.flows.end_state import home_of
 from tests.flows.project import LAST_DAY, last_json, make_source, retrain, run_cli, said
 from tests.infra.servers import BUCKET, S3Server
 
-VIEWER = "viewer-to-forget-7f3a"
+VIEWER = "-".join(("viewer", "to", "forget", "7f3a"))  # in no file of code, which the runs commit
 DAYS = 5
 PLACES = ("store", "remote", "artifacts")
 ERASE = ("audit", "erase", "--user", VIEWER, "--reason", "asked to be forgotten", "--json")

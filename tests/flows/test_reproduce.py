@@ -144,6 +144,7 @@ def plant_row(path: Path) -> None:
     ).write_parquet(path)
 
 
+@pytest.mark.slow
 def test_a_damaged_stage_between_is_named_though_the_rebuild_does_without_it(night: Night, tmp_path: Path) -> None:
     spoilt = night.copy(tmp_path)
     videos = spoilt.cached("data/prepared/videos.parquet")

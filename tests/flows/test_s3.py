@@ -109,14 +109,54 @@ def test_no_secret_is_committed_or_logged(night: Night) -> None:
     assert not any(secret in log.read_text(encoding="utf-8") for log in logs)
 
 
-def test_a_second_machine_recommends_from_the_store_alone(night: Night, tmp_path: Path) -> None:
+def test_a_second_machine_recommends_from_the_store_and_a_key_to_trust(night: Night, tmp_path: Path) -> None:
     words = ("recommend", "--user", "1", "--json")
     second = night.at.environment() | {"NIGHTREEL_HOME": str(tmp_path / "home")}
-    there = run_cli(night.at.project, *words, env=second)
+    stranger = run_cli(night.at.project, *words, env=second | {"NIGHTREEL_HOME": str(tmp_path / "stranger")})
+    assert stranger.returncode == 1
+    assert "which is not trusted here" in stranger.stdout
+    key = last_json(run_cli(night.at.project, "audit", "key", "--json", env=night.at.environment()).stdout)
+    (tmp_path / "first.pem").write_text(key["public_key"])
+    there = run_cli(night.at.project, *words, env=second | {"NIGHTREEL_TRUSTED_KEYS": str(tmp_path / "first.pem")})
     assert there.returncode == 0, said(there)
     here = run_cli(night.at.project, *words, env=night.at.environment())
-    assert last_json(there.stdout) == last_json(here.stdout)
-    assert [path.name for path in (tmp_path / "home").iterdir()] == ["releases"]
+    answered, at_home = last_json(there.stdout), last_json(here.stdout)
+    assert answered.pop("signature") == key["keyid"][:12]
+    assert at_home.pop("signature") == f"{key['keyid'][:12]} (a local key, generated on this machine)"
+    assert answered == at_home
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["releases", "witness"]
+
+
+def test_an_audit_on_s3_holds_until_an_object_there_is_changed(night: Night) -> None:
+    env = night.at.environment()
+    holds = run_cli(night.at.project, "audit", "verify", "--json", env=env)
+    assert holds.returncode == 0, said(holds)
+    checked = last_json(holds.stdout)
+    assert (checked["releases"], checked["nights"], checked["entries"], checked["findings"]) == (1, 1, 1, [])
+    traced = last_json(run_cli(night.at.project, "audit", "trace", night.outcome["release"], "--json", env=env).stdout)
+    (made,) = traced["nights"]
+    (origin, *_) = made["landed"][0]["origins"]
+    assert origin["uri"].startswith(f"{night.at.source}/")
+    assert origin["etag"]
+    reached = last_json(run_cli(night.at.project, "audit", "impact", "--user", "624", "--json", env=env).stdout)
+    assert [one["release"] for one in reached["nights"]] == [night.outcome["release"]]
+    with _changed(night, "store", "attestations/"), _changed(night, "remote", "files/md5/"):
+        fails = run_cli(night.at.project, "audit", "verify", "--json", env=env)
+        assert fails.returncode == 1, said(fails)
+        assert [finding["kind"] for finding in last_json(fails.stdout)["findings"]] == ["attestation", "DVC object"]
+        refused = run_cli(night.at.project, "recommend", "--user", "1", env=env)
+        assert refused.returncode == 1, said(refused)
+
+
+@contextmanager
+def _changed(night: Night, place: str, prefix: str) -> Iterator[None]:
+    """One byte of the first object below `prefix`, until the block ends."""
+    s3, (bucket, root) = client(night.at.server.settings()), parse_url(f"{night.at.prefix}/{place}")
+    key = next(key for key in night.at.keys(place) if key.startswith(prefix) and not key.endswith(".dir"))
+    whole = s3.get_object(Bucket=bucket, Key=f"{root}/{key}")["Body"].read()
+    s3.put_object(Bucket=bucket, Key=f"{root}/{key}", Body=whole[:-1] + bytes([whole[-1] ^ 1]))
+    yield
+    s3.put_object(Bucket=bucket, Key=f"{root}/{key}", Body=whole)
 
 
 def test_the_same_night_again_changes_nothing(night: Night) -> None:
