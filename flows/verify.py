@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from flows.live import Live
+from infra.dvc_objects import DvcObjects
 from infra.errors import BadInput, NightreelError
 from infra.git import project_root
 from lineage.runs import RunRecord
@@ -17,7 +18,7 @@ from lineage.verify import (
     verify_records,
     verify_release,
 )
-from lineage.verify_data import DvcObjects, verify_alias, verify_landed, verify_run
+from lineage.verify_data import Kept, verify_alias, verify_landed, verify_run
 from tasks.landing import landing_folder
 
 ALL = "all"
@@ -64,7 +65,7 @@ def verify(live: Live, release: str) -> Verification:
 
 
 def _data(live: Live, nights: list[RunRecord]) -> Iterator[Finding]:
-    books, objects, root = live.books, DvcObjects.of(live.books), project_root()
+    books, objects, root = live.books, Kept(DvcObjects(live.settings)), project_root()
     kept = [record for record in nights if not books.releases.is_retired(record.release)]
     for record in kept:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.errors import Refused
 from infra.settings import Settings
@@ -28,6 +29,15 @@ def with_committed_remote(settings: Settings, config: str) -> Settings:
         return settings
     endpoint = settings.s3_endpoint or parser.get(remote, "endpointurl", fallback=None)
     return settings.model_copy(update={"remote": parser[remote]["url"], "s3_endpoint": endpoint})
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of an object: the place that has it, and the digests of what is there."""
+
+    place: str
+    md5: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,19 @@ class DvcObjects:
         path.unlink(missing_ok=True)
         return False
 
+    def copies(self, md5: str) -> list[Copy]:
+        """Every copy of an object, read to its end; none where neither place has it."""
+        found = []
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "object"
+            for store, place in zip(self._places(), ("cache", "remote"), strict=False):
+                try:
+                    store.download(_key(md5), path)
+                except Missing:
+                    continue
+                found.append(Copy(place, _md5_of_file(path), _sha256_of_file(path)))
+        return found
+
     def _places(self) -> Iterator[ObjectStore]:
         yield FolderStore(self.settings.home_dir / "cache")
         if self.settings.remote:
@@ -111,6 +134,11 @@ def _key(md5: str) -> str:
 
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _md5_of_file(path: Path) -> str:

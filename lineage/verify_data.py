@@ -1,7 +1,6 @@
 """Prove what a night worked on: its commit, the files that DVC keeps for it, what had landed, MLflow's alias."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 import yaml
 
 from infra.console import track
+from infra.dvc_objects import FOLDER, Copy, DvcObjects
 from infra.errors import NightreelError
 from infra.git import git, show
 from infra.registry import Registry
-from infra.stores import FolderStore, Missing, ObjectStore, open_store
 from lineage.books import Books
 from lineage.canonical import sha256, sha256_of_file
 from lineage.manifest import Manifest
@@ -34,46 +33,27 @@ COMMITTED = {
 
 
 @dataclass
-class DvcObjects:
-    """What DVC keeps, in the cache of this machine and in the remote; each object is looked at once."""
+class Kept:
+    """What DVC keeps, each object of it read once however many nights share it."""
 
-    places: Mapping[str, ObjectStore]
-    looked_at: dict[str, str | None] = field(default_factory=dict)
+    objects: DvcObjects
+    read: dict[str, list[Copy]] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, books: Books) -> "DvcObjects":
-        """The cache under the home folder, and the remote where one is set."""
-        settings = books.settings
-        places: dict[str, ObjectStore] = {"cache": FolderStore(settings.home_dir / "cache")}
-        if settings.remote:
-            places["remote"] = open_store(settings.remote, settings)
-        return cls(places)
-
-    def fault(self, md5: str) -> str | None:
-        """What is wrong with the object, in a phrase; None when every copy of it is whole and there is one."""
-        if md5 not in self.looked_at:
-            self.looked_at[md5] = self._look(md5)
-        return self.looked_at[md5]
-
-    def get(self, md5: str) -> bytes:
-        """The object's bytes from the first place that has it. Raises `Missing`."""
-        for store in self.places.values():
-            if store.exists(_key(md5)):
-                return store.get(_key(md5))
-        raise Missing(_key(md5))
-
-    def _look(self, md5: str) -> str | None:
-        found = {place: store for place, store in self.places.items() if store.exists(_key(md5))}
-        if not found:
-            return f"{_key(md5)} is in neither of: {', '.join(self.places)}"
-        for place, store in found.items():
-            actual = hashlib.md5(store.get(_key(md5)), usedforsecurity=False).hexdigest()
-            if actual != md5.removesuffix(".dir"):
-                return f"{_key(md5)} in the {place} has the MD5 {actual}"
+    def fault(self, md5: str, sha256: str | None = None) -> str | None:
+        """What is wrong with an object, in a phrase; None when there is a copy and each is what its digests say."""
+        if md5 not in self.read:
+            self.read[md5] = self.objects.copies(md5)
+        if not self.read[md5]:
+            return f"DVC object {md5} is neither in the cache nor in a remote"
+        for copy in self.read[md5]:
+            if copy.md5 != md5.removesuffix(FOLDER):
+                return f"DVC object {md5} in the {copy.place} has the MD5 {copy.md5}"
+            if sha256 not in (None, copy.sha256):
+                return f"DVC object {md5} in the {copy.place} is not the file that the snapshot's manifest names"
         return None
 
 
-def verify_run(books: Books, record: RunRecord, objects: DvcObjects, *, root: Path) -> Iterator[Finding]:
+def verify_run(books: Books, record: RunRecord, kept: Kept, *, root: Path) -> Iterator[Finding]:
     """The commit of a run against its release's record, its checkout against the commit, its data against both."""
     if is_retired(books.store, record.release):
         return
@@ -87,7 +67,7 @@ def verify_run(books: Books, record: RunRecord, objects: DvcObjects, *, root: Pa
         if sha256(show(record.commit, path, at=root)) != manifest.parts[part].sha256:
             yield Finding(kind="run commit", what=f"{record.commit[:12]}:{path}", fault=f"differs from {part}")
     yield from _checkout(books, record)
-    yield from _outs(lock, objects, record, _digests(books, manifest), root=root)
+    yield from _outs(lock, kept, record, _digests(books, manifest), root=root)
 
 
 def verify_landed(folder: Path, kept: Iterable[RunRecord]) -> Iterator[Finding]:
@@ -132,7 +112,7 @@ def _checkout(books: Books, record: RunRecord) -> Iterator[Finding]:
 
 
 def _outs(
-    lock: Mapping[str, Any], objects: DvcObjects, record: RunRecord, digests: Mapping[str, str], *, root: Path
+    lock: Mapping[str, Any], kept: Kept, record: RunRecord, digests: Mapping[str, str], *, root: Path
 ) -> Iterator[Finding]:
     outs = [(stage, out) for stage, facts in lock["stages"].items() for out in facts.get("outs", [])]
     for stage, out in track(outs, label=f"Run {record.run}", total=len(outs)):
@@ -141,22 +121,12 @@ def _outs(
             if found != out["md5"]:
                 yield _object(record, stage, out["path"], f"has the MD5 {found} in the commit")
             continue
-        if fault := objects.fault(out["md5"]):
+        if fault := kept.fault(out["md5"]):
             yield _object(record, stage, out["path"], fault)
-            continue
-        for path, md5 in _files(out, objects):
-            fault = objects.fault(md5)
-            if not fault and path in digests and sha256(objects.get(md5)) != digests[path]:
-                fault = "its SHA-256 is not the one in the snapshot's manifest"
-            if fault:
-                yield _object(record, stage, path, fault)
-
-
-def _files(out: Mapping[str, Any], objects: DvcObjects) -> Iterator[tuple[str, str]]:
-    """Path and MD5 of each file below a folder's out."""
-    if out["md5"].endswith(".dir"):
-        for file in json.loads(objects.get(out["md5"])):
-            yield f"{out['path']}/{file['relpath']}", file["md5"]
+        elif out["md5"].endswith(FOLDER):
+            for path, md5 in kept.objects.folder(out["md5"], called=out["path"]).items():
+                if fault := kept.fault(md5, digests.get(f"{out['path']}/{path}")):
+                    yield _object(record, stage, f"{out['path']}/{path}", fault)
 
 
 def _digests(books: Books, manifest: Manifest) -> dict[str, str]:
@@ -165,7 +135,3 @@ def _digests(books: Books, manifest: Manifest) -> dict[str, str]:
 
 def _object(record: RunRecord, stage: str, path: str, fault: str) -> Finding:
     return Finding(kind="DVC object", what=f"{path} of run {record.run} (stage {stage})", fault=fault)
-
-
-def _key(md5: str) -> str:
-    return f"files/md5/{md5[:2]}/{md5[2:]}"
