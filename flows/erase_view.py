@@ -10,7 +10,7 @@ from rich.markup import escape
 from flows.view import show_fields
 
 Row = Mapping[str, Any]
-FEW = 8  # things named one by one; of more, their number by the place where they lie
+FEW = 12  # things named one by one; of more, their number by the place where they lie
 
 
 def show_erasure(console: Console, told: Mapping[str, Any]) -> None:
@@ -60,4 +60,4 @@ def _lines(kind: str, rows: list[Row]) -> list[str]:
 def _place(row: Row) -> str:
     if row["kind"] == "DVC object":
         return f"{row['where'].rpartition(': ')[0]}: {'/'.join(row['what'].split('/')[:2])}"
-    return str(row["where"].rpartition("/")[0])
+    return str(row["what"] if row["kind"] == "release part" else row["where"].rpartition("/")[0])

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -40,7 +39,7 @@ class Holdings:
         landed, folders, copies: landed files, folders of runs, local copies of releases, on this machine.
         objects: MD5s of DVC objects by place; `made_as`: the path of each.
         unclaimed: files in the DVC cache that no run names.
-        blobs, indexes: keys in the release store.
+        blobs: parts of the releases by their key in the store; `indexes`: keys of snapshots' indexes there.
         artifacts: URIs in MLflow.
         shared: DVC objects of these nights that stay, by the other recommender whose nights need them.
     """
@@ -54,24 +53,26 @@ class Holdings:
     objects: Mapping[str, Sequence[str]]
     made_as: Mapping[str, str]
     unclaimed: Mapping[str, Path]
-    blobs: tuple[str, ...]
+    blobs: Mapping[str, str]
     indexes: tuple[str, ...]
     artifacts: tuple[str, ...]
     shared: Mapping[str, int]
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, str]]:
         """One row for each thing that has to go: what `kind` it is, which one, and where it lies."""
-        for release in self.releases:
-            where = "live" if release == self.live else "not live"
-            yield {"kind": "release", "what": release, "where": where}
+        yield from (_row("release", one, "live" if one == self.live else "not live") for one in self.releases)
         for kind, files in (("landed file", self.landed), ("run folder", self.folders), ("local copy", self.copies)):
-            yield from ({"kind": kind, "what": file.name, "where": str(file)} for file in files)
+            yield from (_row(kind, file.name, str(file)) for file in files)
         for place, md5s in self.objects.items():
-            yield from ({"kind": "DVC object", "what": self.made_as[md5], "where": f"{place}: {md5}"} for md5 in md5s)
-        yield from ({"kind": "DVC object", "what": "of no run", "where": f"{CACHE}: {md5}"} for md5 in self.unclaimed)
-        for kind, keys in (("release part", self.blobs), ("snapshot index", self.indexes)):
-            yield from ({"kind": kind, "what": key.rpartition("/")[2], "where": key} for key in keys)
-        yield from ({"kind": "MLflow artifact", "what": uri.rpartition("/")[2], "where": uri} for uri in self.artifacts)
+            yield from (_row("DVC object", self.made_as[md5], f"{place}: {md5}") for md5 in md5s)
+        yield from (_row("DVC object", "of no run", f"{CACHE}: {md5}") for md5 in self.unclaimed)
+        yield from (_row("release part", path, key) for key, path in self.blobs.items())
+        for kind, names in (("snapshot index", self.indexes), ("MLflow artifact", self.artifacts)):
+            yield from (_row(kind, name.rpartition("/")[2], name) for name in names)
+
+
+def _row(kind: str, what: str, where: str) -> dict[str, str]:
+    return {"kind": kind, "what": what, "where": where}
 
 
 def find_holdings(books: Books, registry: Registry, user: str, *, root: Path) -> tuple[Holdings, DvcPlaces]:
@@ -105,7 +106,7 @@ def find_holdings(books: Books, registry: Registry, user: str, *, root: Path) ->
         objects={place: md5s for place, md5s in places.present(gone).items() if md5s},
         made_as=made_as,
         unclaimed={md5: file for md5, file in places.unclaimed(claimed).items() if holds(file, user)},
-        blobs=tuple(_blobs(manifests, releases, books)),
+        blobs=_blobs(manifests, releases, books),
         indexes=tuple(key for folder in sorted(snapshots) for key in books.store.keys(folder)),
         artifacts=tuple(uri for run in affected for uri in registry.artifacts(run.run, below=OF_VIEWERS)),
         shared=shared,
@@ -165,16 +166,20 @@ def _serves(user: str, manifest: Manifest, books: Books) -> bool:
     return user in viewers.to_series().cast(pl.String)
 
 
-def _blobs(manifests: Sequence[Manifest], releases: set[str], books: Books) -> Iterator[str]:
-    """Parts of the releases that no other release has, but for their records, which name no viewer."""
-    parts = {one.release: {blob_key(part) for part in one.parts.values()} for one in manifests}
+def _blobs(manifests: Sequence[Manifest], releases: set[str], books: Books) -> dict[str, str]:
+    """Path by key of the parts that no other release has, but for the releases' records, which name no viewer."""
     over = releases | {key.removeprefix(RETIRED).removesuffix(".json") for key in books.store.keys(RETIRED)}
-    kept = {key for release, keys in parts.items() if release not in over for key in keys}
-    kept |= {blob_key(part) for one in manifests for path, part in one.parts.items() if path.startswith(RECORD)}
-    gone = {key for release in releases for key in parts[release]} - kept
+    gone: dict[str, str] = {}
+    kept: set[str] = set()
+    for one in manifests:
+        for path, part in one.parts.items():
+            if path.startswith(RECORD) or one.release not in over:
+                kept.add(blob_key(part))
+            elif one.release in releases:
+                gone[blob_key(part)] = path
+    asked = sorted(gone.keys() - kept)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        asked = sorted(gone)
-        yield from (key for key, there in zip(asked, pool.map(books.store.exists, asked), strict=True) if there)
+        return {key: gone[key] for key, there in zip(asked, pool.map(books.store.exists, asked), strict=True) if there}
 
 
 def _worth_removing(folder: Path) -> bool:

@@ -304,7 +304,7 @@ def test_no_room_to_start(live: Path, source: Path, tmp_path: Path) -> None:
 
 
 def _on_a_small_disk(live: Path, folder: Path, megabytes: int, *words: str) -> "subprocess.CompletedProcess[str]":
-    """The night with its home on a disk of that size, and the store of `live`."""
+    """The night with its home on a disk of that size, and the store and the key of `live`."""
     small = folder / "small"
     small.mkdir()
     mount = f'mount -t tmpfs -o size={megabytes}m none "{small}" && exec "$@"'
@@ -312,6 +312,7 @@ def _on_a_small_disk(live: Path, folder: Path, megabytes: int, *words: str) -> "
     if not unshare[0] or subprocess.run([*unshare, mount, "sh", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody mount a small disk of his own")
     places = {"NIGHTREEL_HOME": str(small / "home"), "NIGHTREEL_STORE": str(home_of(live) / "store")}
+    places["NIGHTREEL_SIGNING_KEY"] = str(home_of(live) / "keys/signing.pem")
     env = cli_environment(live, places)
     child = [*unshare, mount, "sh", *COMMAND, *words]
     return subprocess.run(child, cwd=live, env=env, capture_output=True, text=True, check=False, timeout=300)
