@@ -1,6 +1,7 @@
 """Train one candidate on the prepared histories."""
 
 import logging
+import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -57,10 +58,11 @@ def train(name: str, prepared: Path, out: Path, metrics: Path, *, params: Params
     seconds = time.perf_counter() - began
     untrained.save(out)
     software = {"software": f"numpy {version('numpy')}, scipy {version('scipy')}"}
-    figures = software | facts | _figures(out, seconds) | {"candidate": name, "seed": params.seed}
+    made = {"candidate": name, "seed": params.seed, "device": _device(facts["device"])}
+    figures = software | facts | _figures(out, seconds) | made
     write_json(metrics, figures)
     rmtree(checkpoints, ignore_errors=True)
-    log.info("%s trained in %.1f s on %s", name, seconds, facts["device"])
+    log.info("%s trained in %.1f s on %s", name, seconds, figures["device"])
     return figures
 
 
@@ -91,6 +93,15 @@ def _epoch_bar(name: str) -> Iterator[Callable[[int, int, dict[str, float]], Non
             log.info("%s epoch %d of at most %d: %s", name, epoch, epochs, shown)
 
         yield on_epoch
+
+
+def _device(device: str) -> str:
+    """The accelerator, or the kind of processor: only on the same kind are the same bits to be expected."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = next(iter(models), platform.processor() or platform.machine())
+    return f"cpu ({model})" if device.startswith("cpu") else device
 
 
 def _figures(out: Path, seconds: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ COMMANDS = (
     "promote",
     "rollback",
 )
+AUDIT = ("trace", "impact", "verify", "reproduce", "erase", "report", "key")
 HEAVY = ("tensorflow", "keras", "prefect", "mlflow", "polars", "boto3", "botocore", "pandas", "numpy", "dvc", "faiss")
 
 
@@ -63,6 +64,9 @@ def test_help_lists_every_command_and_each_has_its_own() -> None:
     for command in COMMANDS:
         own = CliRunner().invoke(app, [command, "--help"])
         assert (own.exit_code, command == "worker" or "--json" in own.output) == (0, True)
+    for command in AUDIT:
+        own = CliRunner().invoke(app, ["audit", command, "--help"])
+        assert (own.exit_code, "--json" in own.output) == (0, True), command
 
 
 def test_help_needs_nothing_heavy(template: Path) -> None:
@@ -168,7 +172,8 @@ def test_a_release_that_is_not_there_or_not_the_only_one(live: Path) -> None:
 def test_promote_takes_only_what_passed(live: Path) -> None:
     before = entries(home_of(live))
     assert told(live, "promote", "3", "--reason", "please", code=1) == (
-        "Refused: Model version 3 of files cannot go live: its verdict is refused."
+        "Refused: Model version 3 of files cannot go live: its verdict is refused. Past the gate leads only `--override "
+        "--expires DATE`."
     )
     assert told(live, "promote", "2", "--reason", "again", code=1) == (
         "Refused: Model version 2 of files is live already, as entry 2."
