@@ -44,7 +44,7 @@ class Books:
     def ledger(self) -> Ledger:
         """What went live, when, by whom and why."""
         witness = Witness(self.settings.home_dir / "witness")
-        return Ledger(self.store, self.name, signer=self.signer, trust=self.trust, witness=witness)
+        return Ledger(self.store, self.name, signer=lambda: self.signer, trust=self.trust, witness=witness)
 
     @cached_property
     def releases(self) -> Releases:

@@ -7,7 +7,7 @@ its newest entries were cut off: that takes a witness outside the store (`lineag
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
@@ -97,7 +97,8 @@ class Entry(Draft):
 
     def carries(self, draft: Draft) -> bool:
         """Whether this is `draft` gone live: the same writer, for the same run, did the same to the same release."""
-        return (self.action, self.release, self.run, self.by) == (draft.action, draft.release, draft.run, draft.by)
+        mine = (self.action, self.release, self.run, self.by, self.expires)
+        return mine == (draft.action, draft.release, draft.run, draft.by, draft.expires)
 
 
 def recommenders(store: ObjectStore) -> list[str]:
@@ -117,7 +118,7 @@ class Ledger:
         store: ObjectStore,
         name: str,
         *,
-        signer: Signer | None = None,
+        signer: Callable[[], Signer] | None = None,
         trust: Trust | None = None,
         witness: Witness | None = None,
     ) -> None:
@@ -242,7 +243,7 @@ class Ledger:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         entry = Entry(**draft.model_dump(), seq=seq, previous=sha256(previous) if previous else None, at=at)
         if self._signer:
-            signature = self._signer.sign(entry.signed_bytes(), payload_type=ENTRY_TYPE)
+            signature = self._signer().sign(entry.signed_bytes(), payload_type=ENTRY_TYPE)
             entry = entry.model_copy(update={"signature": signature})
         if self._store.put_if_absent(self._key(seq), entry.encoded()):
             log.info("%s: release %s is live (ledger entry %d, %s)", self.name, draft.release[:12], seq, draft.action)

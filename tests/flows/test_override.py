@@ -72,7 +72,7 @@ def test_an_override_shows_everywhere_and_lapses_until_a_passing_release_replace
     told = _night(finished, source, "train.itemknn.neighbours=30", "gate.max_megabytes=0.001")
     assert told["status"] == "refused"
     assert told["override"] == (
-        f"release {entry['release'][:12]} is live by an override of tests that lapsed on 2026-01-31 (still needed); "
+        f"release {entry['release'][:12]} is live by an override of ada that lapsed on 2026-01-31 (still needed); "
         "no passing release has replaced it yet"
     )
     back = run_cli(finished.project, "rollback", *NAME, "--to", "2", "--reason", "again")
@@ -92,4 +92,4 @@ def _lapse(finished: FinishedNight, patch: pytest.MonkeyPatch, *, on: date) -> N
     live = Live.open("forced")
     head = live.head
     facts = head.model_dump(include={"action", "release", "model_version", "commit"})
-    live.ledger.append(Draft(**facts, by="tests", reason="still needed", expires=str(on)), after=head)
+    live.ledger.append(Draft(**facts, by="ada", reason="still needed", expires=str(on)), after=head)

@@ -322,7 +322,7 @@ def test_head_of_ten_thousand_entries_reads_two(tmp_path: Path) -> None:
 
 
 def signed(folder: Path, *, trust: Trust = TRUST, signer: Signer = SIGNER) -> Ledger:
-    return Ledger(FolderStore(folder), "movielens", signer=signer, trust=trust)
+    return Ledger(FolderStore(folder), "movielens", signer=lambda: signer, trust=trust)
 
 
 def test_entries_are_signed_and_the_newest_is_checked(tmp_path: Path) -> None:
