@@ -1,5 +1,6 @@
 """The auditor's commands: `nightreel audit ...`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -130,3 +131,18 @@ def erase(
     from flows.view import show
 
     show(Eraser.of(name, user).erase(reason, apply=apply), show_erasure, as_json=as_json)
+
+
+@audit.command("report")
+def report_release(
+    release: Release,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page, an HTML file.")] = Path("report.html"),
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write one page about a release that an auditor can file: it loads nothing from anywhere."""
+    from flows.live import Live
+    from flows.report import write_report
+    from flows.view import show, show_fields
+
+    show(write_report(Live.open(name), release, output), show_fields, as_json=as_json)

@@ -39,7 +39,8 @@ def _show_end(console: Console, told: Mapping[str, Any]) -> None:
     if not told["holdings"]:
         console.print("\n[green]Nothing here holds the viewer.[/]")
     for command in dict.fromkeys(row["remove"] for row in told["holdings"]):
-        console.print(f"\n[yellow]All of this still holds the viewer.[/] To remove it: {escape(command)}")
+        console.print("\n[yellow]All of this still holds the viewer.[/] To remove it:")
+        console.print(f"  {escape(command)}", soft_wrap=True)
     for name, count in told["shared"].items():
         console.print(f"{count} DVC objects stay, because nights of {escape(name)} need them: erase there as well.")
     if told["sources"]:

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ from infra.stores import Missing
 from lineage.books import Books
 from lineage.manifest import Manifest
 from lineage.releases import blob_key
-from lineage.snapshots import SNAPSHOTS, holding
+from lineage.runs import RunRecord
+from lineage.snapshots import SNAPSHOTS, holding, indexed
 from tasks import paths
 from tasks.erase_landed import holds, leftovers
 from tasks.landing import landing_folder
@@ -35,7 +36,7 @@ class Holdings:
 
     Attributes:
         runs: nights whose snapshot held the viewer.
-        releases: what was made of them, retired or not; `live`: the one that is live.
+        releases: what was made of them; `retired`: those of them that were retired before; `live`: the live one.
         landed, folders, copies: landed files, folders of runs, local copies of releases, on this machine.
         objects: MD5s of DVC objects by place; `made_as`: the path of each.
         unclaimed: files in the DVC cache that no run names.
@@ -46,6 +47,7 @@ class Holdings:
 
     runs: tuple[str, ...]
     releases: tuple[str, ...]
+    retired: frozenset[str]
     live: str | None
     landed: tuple[Path, ...]
     folders: tuple[Path, ...]
@@ -60,7 +62,8 @@ class Holdings:
 
     def rows(self) -> Iterator[dict[str, str]]:
         """One row for each thing that has to go: what `kind` it is, which one, and where it lies."""
-        yield from (_row("release", one, "live" if one == self.live else "not live") for one in self.releases)
+        left = (one for one in self.releases if one not in self.retired)
+        yield from (_row("release", one, "live" if one == self.live else "not live") for one in left)
         for kind, files in (("landed file", self.landed), ("run folder", self.folders), ("local copy", self.copies)):
             yield from (_row(kind, file.name, str(file)) for file in files)
         for place, md5s in self.objects.items():
@@ -90,36 +93,52 @@ def find_holdings(books: Books, registry: Registry, user: str, *, root: Path) ->
     manifests = _manifests(books)
     recorded = {record.release for run in runs for record in run.records}
     releases = {record.release for record in records} | _unrecorded(user, manifests, recorded, books)
+    retired = {key.removeprefix(RETIRED).removesuffix(".json") for key in books.store.keys(RETIRED)}
     head = books.ledger.head()
-    gone, made_as, shared = _objects(runs, held, books.name, places)
+    made_as, shared = _objects(runs, held, books.name, places)
     claimed = {md5 for run in runs for md5 in places.expanded(run.outs)}
-    home = books.settings.home_dir
-    copies = [home / place for release in releases for place in (f"releases/{release}", f"reproduce/{release[:12]}")]
-    snapshots = {f"{SNAPSHOTS}{books.name}/{record.snapshot}/" for record in records}
     holdings = Holdings(
         runs=tuple(run.run for run in affected),
         releases=tuple(sorted(releases)),
+        retired=frozenset(retired & releases),
         live=head.release if head and head.release in releases else None,
         landed=tuple(leftovers(landing_folder(books.settings, books.name))),
         folders=tuple(run.folder for run in affected if run.folder and _worth_removing(run.folder)),
-        copies=tuple(sorted(copy for copy in copies if copy.exists())),
-        objects={place: md5s for place, md5s in places.present(gone).items() if md5s},
+        copies=tuple(_copies(releases, books.settings.home_dir)),
+        objects={place: md5s for place, md5s in places.present(made_as).items() if md5s},
         made_as=made_as,
         unclaimed={md5: file for md5, file in places.unclaimed(claimed).items() if holds(file, user)},
-        blobs=_blobs(manifests, releases, books),
-        indexes=tuple(key for folder in sorted(snapshots) for key in books.store.keys(folder)),
+        blobs=_blobs(manifests, releases, retired, books),
+        indexes=tuple(_indexes(records, books)),
         artifacts=tuple(uri for run in affected for uri in registry.artifacts(run.run, below=OF_VIEWERS)),
         shared=shared,
     )
     return holdings, places
 
 
+def _copies(releases: Iterable[str], home: Path) -> Iterator[Path]:
+    """Releases that were fetched, and what a reproduction that was killed has left."""
+    for release in sorted(releases):
+        copies = (home / "releases" / release, home / "reproduce" / release[:12])
+        yield from (copy for copy in copies if copy.exists())
+
+
+def _indexes(records: Iterable[RunRecord], books: Books) -> Iterator[str]:
+    for snapshot in sorted({record.snapshot for record in records}):
+        yield from books.store.keys(f"{SNAPSHOTS}{books.name}/{snapshot}/")
+
+
 def _runs_with(user: str, runs: Sequence[KnownRun], books: Books, places: DvcPlaces) -> set[str]:
-    """Runs of this recommender whose snapshot holds the viewer: by its index, or by the data where it has no record."""
+    """Runs of this recommender whose snapshot holds the viewer: by its index, or, where that is not there, by the data.
+
+    Another machine may have erased the viewer from the store, indexes and all, and this one still has its copies.
+    """
     own = [run for run in runs if run.name == books.name]
-    snapshots = {record.snapshot: run.run for run in own for record in run.records}
-    held = {snapshots[found] for found in holding(books.store, books.name, snapshots, user=user)}
-    return held | {run.run for run in own if not run.records and _data_holds(run, user, places)}
+    there = indexed(books.store, books.name)
+    holders = holding(books.store, books.name, there, user=user)
+    unknown = [run for run in own if not {record.snapshot for record in run.records} & there]
+    held = {run.run for run in own if {record.snapshot for record in run.records} & holders}
+    return held | {run.run for run in unknown if _data_holds(run, user, places)}
 
 
 def _data_holds(run: KnownRun, user: str, places: DvcPlaces) -> bool:
@@ -133,15 +152,16 @@ def _data_holds(run: KnownRun, user: str, places: DvcPlaces) -> bool:
 
 def _objects(
     runs: Sequence[KnownRun], held: set[str], name: str, places: DvcPlaces
-) -> tuple[set[str], dict[str, str], dict[str, int]]:
-    """MD5s that only the runs `held` need, the path of each, and by other recommender how many it still needs."""
-    made_as = {md5: path for run in runs if run.run in held for md5, path in places.expanded(run.outs).items()}
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Path by MD5 of what only the runs `held` need, and by other recommender how much of theirs it needs as well."""
+    made = {md5: path for run in runs if run.run in held for md5, path in places.expanded(run.outs).items()}
     needed: dict[str, set[str]] = {}
     for run in runs:
         if run.run not in held:
-            needed.setdefault(run.name, set()).update(made_as.keys() & places.expanded(run.outs).keys())
+            needed.setdefault(run.name, set()).update(made.keys() & places.expanded(run.outs).keys())
     shared = {other: len(md5s) for other, md5s in needed.items() if other != name and md5s}
-    return made_as.keys() - set().union(*needed.values()), made_as, shared
+    kept = set().union(*needed.values())
+    return {md5: path for md5, path in made.items() if md5 not in kept}, shared
 
 
 def _manifests(books: Books) -> list[Manifest]:
@@ -166,14 +186,13 @@ def _serves(user: str, manifest: Manifest, books: Books) -> bool:
     return user in viewers.to_series().cast(pl.String)
 
 
-def _blobs(manifests: Sequence[Manifest], releases: set[str], books: Books) -> dict[str, str]:
+def _blobs(manifests: Sequence[Manifest], releases: set[str], retired: set[str], books: Books) -> dict[str, str]:
     """Path by key of the parts that no other release has, but for the releases' records, which name no viewer."""
-    over = releases | {key.removeprefix(RETIRED).removesuffix(".json") for key in books.store.keys(RETIRED)}
     gone: dict[str, str] = {}
     kept: set[str] = set()
     for one in manifests:
         for path, part in one.parts.items():
-            if path.startswith(RECORD) or one.release not in over:
+            if path.startswith(RECORD) or one.release not in releases | retired:
                 kept.add(blob_key(part))
             elif one.release in releases:
                 gone[blob_key(part)] = path

@@ -3,7 +3,6 @@
 DVC itself only collects all that nothing names any more, which in a shared remote is other people's work.
 """
 
-import configparser
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -14,13 +13,13 @@ from pathlib import Path
 
 import yaml
 
+from infra.dvc_objects import FOLDER, with_committed_remote
 from infra.settings import Settings
 from infra.stores import FolderStore, Missing, ObjectStore, open_store
 
 CACHE = "cache"
 OBJECTS = "files/md5/"
 RUN_CACHE = "runs/"
-FOLDER = ".dir"
 PARALLEL = 8
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where LibYAML is there
 
@@ -43,10 +42,10 @@ class DvcPlaces:
     def of(cls, settings: Settings, configs: Iterable[str]) -> "DvcPlaces":
         """The cache and the remote of `settings`, and the remotes that `configs`, of the commits of runs, name."""
         cache = settings.home_dir / "cache"
-        remotes = {settings.remote: settings} if settings.remote else {}
-        for config in configs:
-            remotes |= _committed_remote(config, settings, known=remotes)
-        stores = {url: open_store(url, reached) for url, reached in remotes.items()}
+        unset = settings.model_copy(update={"remote": None})
+        reached = (settings, *(with_committed_remote(unset, config) for config in dict.fromkeys(configs)))
+        remotes = {one.remote: one for one in reversed(reached) if one.remote}
+        stores = {url: open_store(url, one) for url, one in remotes.items()}
         return cls(cache, {CACHE: FolderStore(cache), **stores})
 
     def expanded(self, outs: Mapping[str, str]) -> dict[str, str]:
@@ -104,16 +103,6 @@ class DvcPlaces:
             if f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}{FOLDER}" == md5:
                 return {file["relpath"]: file["md5"] for file in json.loads(data)}
         return {}
-
-
-def _committed_remote(config: str, settings: Settings, *, known: Mapping[str, Settings]) -> dict[str, Settings]:
-    parser = configparser.ConfigParser()
-    parser.read_string(config)
-    remote = f"'remote \"{parser.get('core', 'remote', fallback='')}\"'"
-    if remote not in parser or parser[remote]["url"] in known:
-        return {}
-    endpoint = parser.get(remote, "endpointurl", fallback=None) or settings.s3_endpoint
-    return {parser[remote]["url"]: settings.model_copy(update={"s3_endpoint": endpoint})}
 
 
 def _key(md5: str) -> str:

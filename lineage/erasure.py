@@ -110,7 +110,9 @@ class Erasures:
         """
         keys = list(self._store.keys(self._folder))
         with ThreadPoolExecutor(PARALLEL) as pool:
-            return [_read(key, data, trust) for key, data in zip(keys, pool.map(self._store.get, keys), strict=True)]
+            return [
+                read_erasure(key, data, trust) for key, data in zip(keys, pool.map(self._store.get, keys), strict=True)
+            ]
 
     def record(self, user: str, *, key: ErasureKey, signer: Signer, trust: Trust, by: str, reason: str) -> Erasure:
         """Record that `user` is to be forgotten; the record that is there, when it was recorded before.
@@ -159,6 +161,25 @@ class Erasures:
         return f"{ERASURES}{self.name}/"
 
 
+def read_erasure(key: str, data: bytes, trust: Trust) -> Erasure:
+    """The erasure that `data`, stored under `key`, is. Raises as `Erasures.all` does."""
+    what = f"The erasure {key}"
+    try:
+        payload, _ = trust.open(data, payload_type=ERASURE_TYPE, what=what)
+    except Untrusted as error:
+        if trust.required:
+            raise
+        log.warning("%s It is kept to all the same.", error)
+        payload = read_envelope(data, what=what).content()
+    try:
+        erasure = Erasure.model_validate_json(payload)
+    except ValidationError as error:
+        raise Refused(f"{what} cannot be read: {error.errors()[0]['msg']}.") from None
+    if key != f"{ERASURES}{erasure.name}/{erasure.seq:08d}.json":
+        raise Refused(f"{what} says that it is erasure {erasure.seq} of {erasure.name}.")
+    return erasure
+
+
 def erasure_key(settings: Settings) -> ErasureKey | None:
     """The key of `NIGHTREEL_ERASURE_KEY`, else the one under the home folder; None where there is none yet.
 
@@ -188,24 +209,6 @@ def _key(text: str, *, where: str) -> ErasureKey:
     if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}", text.strip()):
         raise BadInput(f"{where} must hold {2 * KEY_BYTES} hexadecimal digits, as `openssl rand -hex 32` gives them.")
     return ErasureKey(bytes.fromhex(text.strip()))
-
-
-def _read(key: str, data: bytes, trust: Trust) -> Erasure:
-    what = f"The erasure {key}"
-    try:
-        payload, _ = trust.open(data, payload_type=ERASURE_TYPE, what=what)
-    except Untrusted as error:
-        if trust.required:
-            raise
-        log.warning("%s It is kept to all the same.", error)
-        payload = read_envelope(data, what=what).content()
-    try:
-        erasure = Erasure.model_validate_json(payload)
-    except ValidationError as error:
-        raise Refused(f"{what} cannot be read: {error.errors()[0]['msg']}.") from None
-    if key != f"{ERASURES}{erasure.name}/{erasure.seq:08d}.json":
-        raise Refused(f"{what} says that it is erasure {erasure.seq} of {erasure.name}.")
-    return erasure
 
 
 def _refuse_foreign(known: Iterable[Erasure], key: ErasureKey | None) -> None:

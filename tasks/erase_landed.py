@@ -35,16 +35,7 @@ def offer_without(offer: Offer, erased: Erased) -> Offer:
 
 def without(rows: pl.DataFrame, erased: Erased) -> pl.DataFrame:
     """`rows` of events or users without those of erased viewers; rows without an id stay, for validation to judge."""
-    if not erased.newest:
-        return rows
-    gone = erased_in(rows[Users.ID], erased)
-    return rows.filter(~pl.col(Users.ID).is_in(gone.implode()).fill_null(False)) if len(gone) else rows
-
-
-def erased_in(users: pl.Series, erased: Erased) -> pl.Series:
-    """Ids of erased viewers among `users`, distinct."""
-    texts = users.drop_nulls().unique().cast(pl.String)
-    return pl.Series(users.name, erased.among(texts), dtype=pl.String).cast(users.dtype)
+    return _dropped(rows, erased.among(_texts(rows.lazy()))) if erased.newest else rows
 
 
 def rewrite_landed(arrivals: Arrivals, source: str, erased: Erased) -> None:
@@ -55,64 +46,81 @@ def rewrite_landed(arrivals: Arrivals, source: str, erased: Erased) -> None:
         source: the label of the source that lands there.
         erased: whose rows go. Erasures that were dealt with before cost nothing.
     """
-    known, files = arrivals.known(source), arrivals.folder / "files"
+    known, folder = arrivals.known(source), arrivals.folder / "files"
     if known.erasures >= erased.newest:
         return
-    replaced = [file.name for file in sorted(files.glob("*.parquet")) if _concerns(file, erased)]
-    parts = (*_days_of(replaced, known, files, erased), *_users_of(replaced, known, files, erased))
+    users = {file: _users_in(file) for file in sorted(folder.glob("*.parquet"))}
+    gone = erased.among(_texts(pl.concat(users.values()))) if users else []
+    replaced = {file.name for file, its in users.items() if gone and _holds_any(its, gone)}
+    parts = (*_days_of(replaced, known, folder, gone), *_users_of(replaced, known, folder, gone))
     arrival = Arrival(
         source=source,
         landed_at=datetime.now(UTC),
         parts=parts,
         erasures=erased.newest,
-        replaced=tuple(replaced),
+        replaced=tuple(sorted(replaced)),
     )
     arrivals.put(known.arrivals + 1, arrival)
     log.info("%d landed files hold viewers of erasures up to %d and are replaced", len(replaced), erased.newest)
 
 
-def _days_of(replaced: Collection[str], known: Known, files: Path, erased: Erased) -> list[Part]:
+def _days_of(replaced: Collection[str], known: Known, folder: Path, gone: Sequence[str]) -> list[Part]:
     """New files with the current days of those that are replaced."""
     current: dict[str, tuple[Part, dict[date, Day]]] = {}
     for day, (part, facts) in known.days.items():
         if part.file in replaced:
             current.setdefault(part.file, (part, {}))[1][day] = facts
-    return [_moved(part, days, files, erased) for part, days in current.values()]
+    return [_moved(part, days, folder, gone) for part, days in current.values()]
 
 
-def _moved(part: Part, days: dict[date, Day], files: Path, erased: Erased) -> Part:
-    """A new file with `days` of `part`, without erased viewers."""
-    rows = pl.read_parquet(files / part.file, glob=False).filter(pl.col(Events.DAY).is_in(list(days)))
-    rows = without(rows, erased)
+def _moved(part: Part, days: dict[date, Day], folder: Path, gone: Sequence[str]) -> Part:
+    """A new file with `days` of `part`, without the viewers `gone`."""
+    rows = pl.read_parquet(folder / part.file, glob=False).filter(pl.col(Events.DAY).is_in(list(days)))
+    rows = _dropped(rows, gone)
     told = {
         day: Day(rows=count, digest=digest, version=days[day].version + (digest != days[day].digest))
         for day, (count, digest) in day_digests(rows, frozenset(days)).items()
     }
     origins = tuple(origin for origin in part.origins if origin.day is None or origin.day in days)
-    return _of_file(part, write_parquet(rows, files)).model_copy(update={"days": told, "origins": origins})
+    return _of_file(part, write_parquet(rows, folder)).model_copy(update={"days": told, "origins": origins})
 
 
-def _users_of(replaced: Collection[str], known: Known, files: Path, erased: Erased) -> list[Part]:
+def _users_of(replaced: Collection[str], known: Known, folder: Path, gone: Sequence[str]) -> list[Part]:
     """All states of the users' catalogue, in their order, when one of them is replaced: the newest stays the newest."""
-    states = [part for part in known.catalogues if part.table == "users" and (files / part.file).exists()]
+    states = [part for part in known.catalogues if part.table == "users" and (folder / part.file).exists()]
     if not any(part.file in replaced for part in states):
         return []
-    return [_shorter(part, files, erased) if part.file in replaced else part for part in states]
+    return [_shorter(part, folder, gone) if part.file in replaced else part for part in states]
 
 
-def _shorter(part: Part, files: Path, erased: Erased) -> Part:
-    rows = without(pl.read_parquet(files / part.file, glob=False), erased)
-    return _of_file(part, write_parquet(rows, files)).model_copy(update={"digest": rows_digest(rows)})
+def _shorter(part: Part, folder: Path, gone: Sequence[str]) -> Part:
+    rows = _dropped(pl.read_parquet(folder / part.file, glob=False), gone)
+    return _of_file(part, write_parquet(rows, folder)).model_copy(update={"digest": rows_digest(rows)})
 
 
 def _of_file(part: Part, path: Path) -> Part:
     return part.model_copy(update={"file": path.name, "sha256": path.stem, "bytes": path.stat().st_size})
 
 
-def _concerns(file: Path, erased: Erased) -> bool:
-    if Users.ID not in pl.read_parquet_schema(file):
-        return False
-    return len(erased_in(pl.read_parquet(file, columns=[Users.ID], glob=False)[Users.ID], erased)) > 0
+def _users_in(file: Path) -> pl.LazyFrame:
+    """The ids of viewers in a landed file as text; none in a catalogue of videos."""
+    rows = pl.scan_parquet(file, glob=False)
+    known = Users.ID in rows.collect_schema()
+    return rows.select((pl.col(Users.ID) if known else pl.lit(None).alias(Users.ID)).cast(pl.String))
+
+
+def _texts(users: pl.LazyFrame) -> pl.Series:
+    """Distinct ids as text."""
+    return users.select(pl.col(Users.ID).unique().drop_nulls().cast(pl.String)).collect().to_series()
+
+
+def _holds_any(users: pl.LazyFrame, gone: Sequence[str]) -> bool:
+    return bool(users.select(pl.col(Users.ID).is_in(gone).any()).collect().item())
+
+
+def _dropped(rows: pl.DataFrame, gone: Sequence[str]) -> pl.DataFrame:
+    ids = pl.Series(gone, dtype=pl.String).cast(rows[Users.ID].dtype, strict=False)
+    return rows.filter(~pl.col(Users.ID).is_in(ids.implode()).fill_null(False)) if len(gone) else rows
 
 
 def replaced_files(folder: Path) -> set[str]:

@@ -115,10 +115,27 @@ def test_impact_is_asked_about_one_thing(finished: FinishedNight, words: tuple[s
     assert done.stderr == f"BadInput: Impact is asked about exactly one of {options}. Received: {received}\n"
 
 
+def test_the_report_is_one_file_that_tells_of_the_release(
+    finished: FinishedNight, source: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    written = answer(finished, "report", finished.outcome["release"], "-o", str(page))
+    assert written == {"report": str(page), "bytes": page.stat().st_size, "sha256": sha256(page)}
+    html = page.read_text(encoding="utf-8")
+    known = (finished.outcome[key] for key in ("release", "run", "commit"))
+    assert all(text in html for text in (*known, *map(str, source.rglob("*.csv"))))
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    done = run_cli(finished.project, "audit", "report", "zzz", "--name", "files", "-o", str(page))
+    assert (done.returncode, page.read_text(encoding="utf-8")) == (2, html)
+    done = run_cli(finished.project, "audit", "report", "", "--name", "files", "-o", "/no/page.html")
+    assert done.returncode == 2
+    assert done.stderr == "BadInput: /no/page.html cannot be used: No such file or directory.\n"
+
+
 def test_help_of_the_room() -> None:
     listed = CliRunner().invoke(app, ["audit", "--help"])
     assert listed.exit_code == 0
-    assert all(f" {command} " in listed.output for command in ("trace", "impact"))
+    assert all(f" {command} " in listed.output for command in ("trace", "impact", "report"))
 
 
 def printed(show: Any, content: Any) -> str:

@@ -19,10 +19,13 @@ from tests.flows.end_state import home_of
 from tests.flows.project import LAST_DAY, last_json, make_source, retrain, run_cli, said, start_cli
 from tests.infra.servers import S3Server
 
+pytestmark = pytest.mark.timeout(1800)  # six nights and a dozen commands
 VIEWER = "-".join(("viewer", "to", "forget", "7f3a"))  # in no file of code, which the runs commit
+UNHEARD = "v-whose-only-row-is-faulty"
+FUTURE = 4_000_000_000
 DAYS = 5
 PLACES = ("store", "remote", "artifacts")
-ERASE = ("audit", "erase", "--user", VIEWER, "--reason", "asked to be forgotten", "--json")
+ERASE = ("audit", "erase", "--reason", "asked to be forgotten", "--json", "--user")
 
 
 @dataclass
@@ -56,8 +59,8 @@ class History:
         return last_json(done.stdout)
 
     def apply_until(self, begun: Callable[[dict[str, float]], bool]) -> None:
-        """Start to apply, and kill that when `begun` says yes to what is left of files in the cache and of checkouts."""
-        before, started = self._files(), start_cli(self.project, *ERASE, "--apply", env=self.env)
+        """Start to apply, and kill that when `begun` says yes to the shares of cached files and checkouts left."""
+        before, started = self._files(), start_cli(self.project, *ERASE, VIEWER, "--apply", env=self.env)
         while started.poll() is None:
             if begun({where: count / before[where] for where, count in self._files().items()}):
                 started.kill()
@@ -121,20 +124,20 @@ def history(
     folder = tmp_path_factory.mktemp("erase")
     project = Path(shutil.copytree(template, folder / "project"))
     source = make_source(folder / "source", days=DAYS)
-    viewer = _rename(source)
+    _rename(source)
     server: S3Server | None = request.getfixturevalue("s3") if request.param == "s3" else None
     base = server.new_prefix() if server else str(folder / "services")
     env = {"NIGHTREEL_STORE": "store", "NIGHTREEL_REMOTE": "remote", "NIGHTREEL_MLFLOW_ARTIFACTS": "artifacts"}
     env = {name: f"{base}/{place}" for name, place in env.items()} | (server.environment() if server else {})
     made = History(project, source, env, server)
     made.nights.append(made.night(2))
-    _bring_in(source, viewer)
+    _bring_in(source)
     made.nights += [made.night(day) for day in (3, 4, 5)]
     return made
 
 
-def _rename(source: Path) -> int:
-    """Make ids strings, and a viewer who comes on the third day `VIEWER`; whose id that was."""
+def _rename(source: Path) -> None:
+    """Make ids strings, and a viewer who comes on the third day `VIEWER`."""
     days = [pl.read_csv(source / f"events/{_day(day)}/part-0.csv") for day in range(1, DAYS + 1)]
     before = pl.concat(days[:2])["user_id"].unique()
     come = pl.concat(days[2:3]).filter(~pl.col("user_id").is_in(before.implode()))
@@ -142,15 +145,15 @@ def _rename(source: Path) -> int:
     for day, rows in enumerate(days, start=1):
         name = pl.when(pl.col("user_id") == viewer).then(pl.lit(VIEWER)).otherwise(pl.format("v{}", "user_id"))
         rows.with_columns(name.alias("user_id")).write_csv(source / f"events/{_day(day)}/part-0.csv")
-    return int(viewer)
 
 
-def _bring_in(source: Path, viewer: int) -> None:
-    """A catalogue of viewers, and a row of the viewer's that goes to quarantine."""
+def _bring_in(source: Path) -> None:
+    """A catalogue of viewers, and rows that go to quarantine: one of the viewer's, and the only one of another's."""
     pl.DataFrame({"user_id": [VIEWER, "v1"], "country": ["AT", "NO"]}).write_csv(source / "users.csv")
     events = source / f"events/{_day(4)}/part-0.csv"
     rows = pl.read_csv(events)
-    rows.vstack(rows.head(1).with_columns(user_id=pl.lit(VIEWER), timestamp=pl.lit(4_000_000_000))).write_csv(events)
+    faulty = [rows.head(1).with_columns(user_id=pl.lit(who), timestamp=pl.lit(FUTURE)) for who in (VIEWER, UNHEARD)]
+    pl.concat([rows, *faulty]).write_csv(events)
 
 
 def test_a_viewer_is_erased_from_everything(history: History, tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_a_viewer_is_erased_from_everything(history: History, tmp_path: Path) ->
     on_this_machine = {"cache", "landing", "releases", "runs"}
     assert history.holders(tmp_path / "before") == on_this_machine | set(PLACES)
 
-    plan = history.json(*ERASE)
+    plan = history.json(*ERASE, VIEWER)
     assert (plan["erasure"]["seq"], plan["applied"], plan["live"]) == (1, False, with_viewer[-1]["release"])
     kinds = {row["kind"] for row in plan["holdings"]}
     assert kinds == {
@@ -172,14 +175,14 @@ def test_a_viewer_is_erased_from_everything(history: History, tmp_path: Path) ->
     assert releases == {night["release"] for night in with_viewer}
     assert str(history.source / f"events/{_day(3)}/part-0.csv") in plan["sources"]
 
-    refused = history.json(*ERASE, "--apply", rc=1)
+    refused = history.json(*ERASE, VIEWER, "--apply", rc=1)
     assert refused["error"] == "Refused"
     assert "Run `nightreel retrain`" in refused["message"]
     tonight = history.night(5)
     assert tonight["status"] == "released"
     for begun in (lambda left: left["cache"] < 0.9, lambda left: left["runs"] < 1):
         history.apply_until(begun)
-    applied = history.json(*ERASE, "--apply")
+    applied = history.json(*ERASE, VIEWER, "--apply")
     assert applied["holdings"] == []
     assert applied["erasure"] == plan["erasure"]
     assert applied["sources"] == plan["sources"]
@@ -187,8 +190,12 @@ def test_a_viewer_is_erased_from_everything(history: History, tmp_path: Path) ->
     assert history.holders(tmp_path / "after") == set()
     assert history.json("audit", "impact", "--user", VIEWER, "--json")["nights"] == []
     assert history.json("audit", "verify", "all", "--json")["findings"] == []
-    assert history.night(5)["status"] == "unchanged"
     assert without["release"] not in releases
+    assert history.json(*ERASE, UNHEARD)["live"] == tonight["release"]
+    serves_the_same = history.night(5)
+    assert (serves_the_same["status"], serves_the_same["quarantined"]) == ("released", 0)
+    assert history.json(*ERASE, UNHEARD, "--apply")["holdings"] == []
+
     back = history.json("rollback", "--reason", "a test", "--json")
     assert back["release"] == without["release"]
     retired = history.json("rollback", "--to", str(with_viewer[0]["seq"]), "--reason", "a test", "--json", rc=1)

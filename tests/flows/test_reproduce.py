@@ -216,6 +216,18 @@ def test_data_that_is_nowhere_any_more_is_one_sentence(night: Night, tmp_path: P
     }
 
 
+def test_a_snapshot_that_cannot_be_read_any_more_is_one_sentence(night: Night, tmp_path: Path) -> None:
+    spoilt = night.copy(tmp_path)
+    path = spoilt.cached(EVENTS)
+    torn = path.read_bytes()[:-100]
+    path.unlink()
+    path.write_bytes(torn)
+    answer = reproduce(spoilt, exit_code=1)
+    assert answer["error"] == "Refused"
+    said = f"The snapshot cannot be prepared again: {EVENTS} differs: it cannot be read any more ("
+    assert answer["message"].startswith(said)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -244,6 +256,7 @@ def test_a_person_sees_a_table(night: Night, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_movielens_release_is_rebuilt_bit_by_bit_for_all_four_candidates(
     tmp_path: Path, prefect_server: str
 ) -> None:

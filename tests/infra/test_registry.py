@@ -1,5 +1,7 @@
 """MLflow on SQLite: found by key before made, tags, aliases, and one sentence when it does not answer."""
 
+from pathlib import Path
+
 import pytest
 
 from infra.errors import BadInput, Unreachable
@@ -58,6 +60,29 @@ def test_a_version_is_found_by_its_key_and_carries_tags(registry):
     assert registry.tags_of(made)["verdict"] == "passed"
     with pytest.raises(BadInput, match="There is no model version 99 of clips"):
         registry.tags_of("99")
+
+
+def test_artifacts_of_a_run_its_children_and_its_models_can_be_deleted(registry, tmp_path):
+    night = registry.run("night-5", title="night-5", tags={})
+    child = registry.run("night-5/ease", title="ease", tags={}, parent=night)
+    (tmp_path / "plots").mkdir()
+    for file in ("viewers.parquet", "plots/a.png", "verdict.json"):
+        (tmp_path / file).write_text("viewer 7")
+    registry.log_files(night, tmp_path / "verdict.json", "verdict")
+    for file in ("viewers.parquet", "plots"):
+        registry.log_files(child, tmp_path / file, "evaluation")
+    with registry._asked() as client:
+        model = client.create_logged_model(registry.experiment, source_run_id=night)
+        client.log_model_artifact(model.model_id, str(tmp_path / "viewers.parquet"))
+    assert registry.artifacts("night", below=["evaluation"]) == []
+    found = registry.artifacts("night-5", below=["evaluation", "data-docs"])
+    assert [Path(uri).parts[-2:] for uri in found] == [(model.model_id, "artifacts"), ("artifacts", "evaluation")]
+    for uri in (*found, *found):
+        registry.delete_artifacts(uri)
+    assert registry.artifacts("night-5", below=["evaluation", "data-docs"]) == []
+    assert registry.artifacts("night-5", below=["verdict"]) == [
+        f"{Path(found[1]).parents[2]}/{night}/artifacts/verdict"
+    ]
 
 
 def test_the_alias_follows_the_ledger_and_asks_once(registry):

@@ -78,6 +78,30 @@ def test_large_file_goes_up_once_and_comes_down_whole(store: ObjectStore, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["source", "target"]
 
 
+def test_delete_removes_one_key_alone_and_twice_is_as_well(store: ObjectStore) -> None:
+    for key in ("a", "a-b", "b/a", "b/aa"):
+        store.put_if_absent(key, b"x")
+    for key in ("a", "b/a", "b/a", "b", "c/d"):
+        store.delete(key)
+    assert list(store.keys("")) == ["a-b", "b/aa"]
+    assert store.put_if_absent("a", b"new")
+    assert store.get("a") == b"new"
+
+
+def test_delete_leaves_no_version_in_a_bucket_that_keeps_them(s3: S3Server) -> None:
+    connection = client(s3.settings())
+    connection.create_bucket(Bucket="versions")
+    connection.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"old", b"new"):
+        connection.put_object(Bucket="versions", Key="in/a", Body=body)
+    connection.delete_object(Bucket="versions", Key="in/a")
+    connection.put_object(Bucket="versions", Key="in/a", Body=b"newest")
+    connection.put_object(Bucket="versions", Key="in/ab", Body=b"other")
+    open_store("s3://versions/in", s3.settings()).delete("a")
+    left = connection.list_object_versions(Bucket="versions")
+    assert [one["Key"] for one in (*left["Versions"], *left.get("DeleteMarkers", []))] == ["in/ab"]
+
+
 @pytest.mark.parametrize("key", ["", "/etc/x", "a//b", "../x", "a/../../x", "a/.", "a/", f"{PARTIAL}/x", "a\0b"])
 def test_keys_cannot_leave_the_store(store: ObjectStore, key: str) -> None:
     with pytest.raises(BadInput, match="A key is names joined by slashes"):
@@ -265,6 +289,7 @@ def test_server_killed_midway_is_unreachable_soon(tmp_path: Path) -> None:
             lambda: list(store.keys("")),
             lambda: store.download("a", tmp_path / "target"),
             lambda: store.upload_if_absent("c", tmp_path / "s3.json"),
+            lambda: store.delete("a"),
         )
         start = time.monotonic()
         for act in acts:

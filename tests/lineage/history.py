@@ -5,19 +5,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from infra.stores import FolderStore
-from lineage.ledger import Draft, Entry, Ledger
+from infra.settings import Settings
+from lineage.attestation import Origin, attest
+from lineage.books import Books
+from lineage.ledger import Draft, Entry
 from lineage.manifest import build
-from lineage.releases import Releases
 from lineage.runs import LandedFile, OriginFile, RunRecord, put_record
 from lineage.snapshots import put_index, write_index
 from tests.lineage.test_manifest import FACTS
 
 NAME = FACTS.name
-VERDICT = {"passed": True, "challenger": "ease", "champion": None, "against": "popularity", "checks": []}
+CHECK = {"name": "primary", "challenger": 0.125, "champion": 0.1, "bound": 0, "passed": True, "reason": "a > b & c"}
+VERDICT = {"passed": True, "challenger": "ease", "champion": None, "against": "popularity", "checks": [CHECK]}
 LOCK = """
 schema: '2.0'
 stages:
@@ -45,6 +48,7 @@ class Night:
         days: day to the version of its source file; each landed in a file of its own.
         users, videos: ids of its snapshot.
         code: number of the code commit.
+        commit: the code commit itself, where it must exist; None: one made up from `code`.
         numpy: version of the package.
         passed: the verdict.
     """
@@ -55,11 +59,37 @@ class Night:
     code: int = 0
     numpy: str = "2.4.0"
     passed: bool = True
+    commit: str | None = None
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Versions by name."""
+        return {"NumPy": self.numpy, "python_dateutil": "2.9"}
 
     @property
     def code_commit(self) -> str:
         """The commit whose code ran."""
-        return digest(f"code {self.code}")[:40]
+        return self.commit or digest(f"code {self.code}")[:40]
+
+    def record(self) -> dict[str, Any]:
+        """The files of its release's folder `record/`, by name."""
+        rows = {"raw": 5, "accepted": 3 * len(self.days), "quarantined": 2}
+        check = {"name": "schema", "observed": 0, "bound": "at most 0", "passed": True, "reason": "columns are right"}
+        faults = {"events: rating is NaN or infinite": 2}
+        accepted = {"sha256": digest(str(self)), "bytes": 3, "rows": 3 * len(self.days)}
+        slices = {"activity=low": {"ndcg@10": 0.5, "hit@10": 0.25, "viewers": 4}}
+        metrics = {"ndcg@10": 0.125 + self.code, "hit@10": 0.5, "coverage@10": 0.75, "ndcg@5": 0.1}
+        return {
+            "verdict.json": VERDICT | {"passed": self.passed, "checks": [CHECK | {"passed": self.passed}]},
+            "snapshot.json": {"files": {"data/accepted/events.parquet": accepted}},
+            "dvc.lock": LOCK,
+            "params.yaml": f"seed: 1\nevaluate: {{primary: ndcg@10}}\ntrain: {{ease: {{l2: {100 + self.code}}}}}\n",
+            "index.json": {"challenger": "ease", "candidates": {"ease": 0.125, "popularity": 0.1, "sasrec": None}},
+            "validation.json": {"rows": {"events": rows}, "quarantined": faults, "checks": [check]},
+            "evaluate-ease.json": {"viewers": 9, "metrics": metrics, "slices": slices},
+            "train-ease.json": {"device": "cpu", "software": "numpy 2.4.0"},
+            "landed.json": {"parts": [part.model_dump(mode="json") for part in self.landed()]},
+        }
 
     def landed(self) -> tuple[LandedFile, ...]:
         """Its landed files."""
@@ -104,16 +134,17 @@ class History:
     live: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = FolderStore(self.root / "store")
-        self.ledger = Ledger(self.store, NAME)
-        self.releases = Releases(self.store, self.root / "cache")
+        settings = Settings(home=self.root / "home", store=str(self.root / "store"))
+        self.books = Books(settings, NAME, require_signature=False)
+        self.store, self.ledger, self.releases = self.books.store, self.books.ledger, self.books.releases
 
     def night(self, night: Night) -> RunRecord:
         """Publish a night's release and its record; one that passed goes live unless it is live already."""
         number = len(self.runs) + 1
         folder = self.root / f"made-{number}"
         self._fill(folder, night)
-        manifest = build(folder, FACTS.model_copy(update={"code": night.code_commit}))
+        environment = FACTS.environment.model_copy(update={"packages": night.packages})
+        manifest = build(folder, FACTS.model_copy(update={"code": night.code_commit, "environment": environment}))
         release = self.releases.publish(folder, manifest)
         record = RunRecord(
             name=NAME,
@@ -125,7 +156,7 @@ class History:
             snapshot=manifest.parts["record/snapshot.json"].sha256,
             landed=night.landed(),
             quarantined={"events: rating is NaN or infinite": 2},
-            packages={"NumPy": night.numpy, "python_dateutil": "2.9"},
+            packages=night.packages,
             candidate="ease",
             verdict=night.passed,
             release=release,
@@ -133,6 +164,7 @@ class History:
             at=f"2026-01-{number:02}T03:00:00.000000Z",
         )
         put_index(self.store, NAME, record.snapshot, folder / "index-of-snapshot")
+        attest(self.store, self.books.signer, folder, manifest, Origin(record.run, record.commit, clean=True))
         put_record(self.store, record)
         self.made.setdefault(release, []).append(night)
         self.runs.append(record)
@@ -140,7 +172,7 @@ class History:
             self.enter("release", release)
         return record
 
-    def enter(self, action: str, release: str) -> Entry:
+    def enter(self, action: str, release: str, *, reason: str = "so") -> Entry:
         """One ledger entry."""
         expires = "2026-12-31" if action == "override" else None
         draft = Draft.model_validate(
@@ -148,7 +180,7 @@ class History:
                 "action": action,
                 "release": release,
                 "by": "ada",
-                "reason": "so",
+                "reason": reason,
                 "expires": expires,
                 "model_version": "1",
             }
@@ -169,13 +201,8 @@ class History:
     def _fill(self, folder: Path, night: Night) -> None:
         (folder / "record").mkdir(parents=True)
         write_index(series(night.users), series(night.videos), folder / "index-of-snapshot")
-        files = {"data/accepted/events.parquet": {"sha256": digest(str(night)), "bytes": 3, "rows": 3}}
-        record = {
-            "verdict.json": json.dumps(VERDICT | {"passed": night.passed}),
-            "snapshot.json": json.dumps({"files": files}),
-            "dvc.lock": LOCK,
-        }
-        for name, text in record.items():
+        for name, content in night.record().items():
+            text = content if isinstance(content, str) else json.dumps(content)
             (folder / "record" / name).write_text(text)
 
 

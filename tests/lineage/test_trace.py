@@ -40,7 +40,7 @@ def test_everything_of_a_live_release(history: History) -> None:
     assert traced["verdict"] == VERDICT
     assert traced["manifest"]["code"] == ONE.code_commit
     assert traced["manifest"]["environment"] == {"lock": "b" * 64, "python": "3.11.9"}
-    assert traced["manifest"]["parts"] == 5
+    assert traced["manifest"]["parts"] == 11
     (night,) = traced["nights"]
     assert night["landed"] == [
         {
