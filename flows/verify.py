@@ -19,6 +19,7 @@ from lineage.verify import (
     verify_release,
 )
 from lineage.verify_data import Kept, verify_alias, verify_landed, verify_run
+from lineage.verify_erasures import verify_erasures, verify_retirement
 from tasks.landing import landing_folder
 
 ALL = "all"
@@ -50,7 +51,8 @@ def verify(live: Live, release: str) -> Verification:
     findings = (
         *verify_chain(books),
         *verify_records(books),
-        *(finding for one in chosen for finding in verify_release(books, one)),
+        *verify_erasures(books),
+        *(finding for one in chosen for finding in (*verify_release(books, one), *verify_retirement(books, one))),
         *_data(live, nights),
         *verify_alias(books, live.registry),
     )

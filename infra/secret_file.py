@@ -1,6 +1,7 @@
 """A secret in a file of its own, made once and readable by its owner alone."""
 
 import os
+import uuid
 from pathlib import Path
 
 from infra.disk import disk_errors, make_folder
@@ -14,8 +15,7 @@ def make_secret(path: Path, content: bytes) -> None:
     """
     with disk_errors(path):
         make_folder(path.parent)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.unlink(missing_ok=True)
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(content)
             file.flush()

@@ -1,7 +1,5 @@
 """Where keys come from: the settings, or a key that is generated here on first use."""
 
-import os
-import uuid
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from infra.disk import disk_errors, make_folder
 from infra.errors import BadInput
+from infra.secret_file import make_secret
 from infra.settings import Settings
 from lineage.signing import Signer, Trust, key_id
 
@@ -65,21 +63,8 @@ def _key_files(where: Path) -> list[Path]:
 
 
 def _generate(path: Path) -> None:
-    """Write a new key, readable by its owner alone. Of two that race, one wins: the link is made once."""
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with disk_errors(path):
-        make_folder(path.parent)
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(partial)
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
+    key = Ed25519PrivateKey.generate()
+    make_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def _read(path: Path) -> bytes:

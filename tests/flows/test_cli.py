@@ -172,8 +172,8 @@ def test_a_release_that_is_not_there_or_not_the_only_one(live: Path) -> None:
 def test_promote_takes_only_what_passed(live: Path) -> None:
     before = entries(home_of(live))
     assert told(live, "promote", "3", "--reason", "please", code=1) == (
-        "Refused: Model version 3 of files cannot go live: its verdict is refused. Past the gate leads only `--override "
-        "--expires DATE`."
+        "Refused: Model version 3 of files cannot go live: its verdict is refused. Past the gate leads only "
+        "`--override --expires DATE`."
     )
     assert told(live, "promote", "2", "--reason", "again", code=1) == (
         "Refused: Model version 2 of files is live already, as entry 2."
