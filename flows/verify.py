@@ -20,6 +20,7 @@ from lineage.verify import (
 )
 from lineage.verify_data import Kept, verify_alias, verify_landed, verify_run
 from lineage.verify_erasures import verify_erasures, verify_retirement
+from tasks.erase_landed import replaced_files
 from tasks.landing import landing_folder
 
 ALL = "all"
@@ -75,7 +76,8 @@ def _data(live: Live, nights: list[RunRecord]) -> Iterator[Finding]:
             yield from verify_index(books, record)
         except NightreelError as error:  # a damaged release cannot say what its data should be
             yield Finding(kind="run", what=record.run, fault=str(error))
-    yield from verify_landed(landing_folder(live.settings, live.name), kept)
+    folder = landing_folder(live.settings, live.name)
+    yield from verify_landed(folder, kept, replaced=replaced_files(folder))
 
 
 def _one(known: list[str], prefix: str, name: str) -> str:

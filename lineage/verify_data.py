@@ -1,7 +1,7 @@
 """Prove what a night worked on: its commit, the files that DVC keeps for it, what had landed, MLflow's alias."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,11 @@ def verify_run(books: Books, record: RunRecord, kept: Kept, *, root: Path) -> It
     yield from _outs(lock, kept, record, _digests(books, manifest), root=root)
 
 
-def verify_landed(folder: Path, kept: Iterable[RunRecord]) -> Iterator[Finding]:
-    """Every landed file against the digest in its name; those that records name must be there."""
+def verify_landed(folder: Path, kept: Iterable[RunRecord], *, replaced: Collection[str]) -> Iterator[Finding]:
+    """Every landed file against the digest in its name; those that records name must be there, unless `replaced`."""
     named = {landed.file for record in kept for landed in record.landed}
     there = {path.name: path for path in (folder / "files").glob("*.parquet")}
-    for name in sorted(named - there.keys()):
+    for name in sorted(named - there.keys() - set(replaced)):
         yield Finding(kind="landed file", what=name, fault="it is missing")
     for name, path in track(sorted(there.items()), label="Landed files", total=len(there)):
         if sha256_of_file(path) != path.stem:

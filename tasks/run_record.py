@@ -48,7 +48,7 @@ def _arrival_times(landing: Path) -> dict[str, tuple[str, int | None]]:
             arrival.landed_at.isoformat(),
             sum(day.rows for day in part.days.values()) if part.table == "events" else None,
         )
-        for arrival in Arrivals(landing).all()
+        for arrival in reversed(Arrivals(landing).all())  # a file that is listed again came when it first did
         for part in arrival.parts
     }
 
