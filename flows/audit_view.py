@@ -47,7 +47,7 @@ def show_impact(console: Console, found: Mapping[str, Any]) -> None:
 def _impact_table(found: Mapping[str, Any], *, title: str) -> Table:
     table = Table(title=escape(title), caption=_totals(found))
     for heading in ("data until", "run", "version", "release", "live from", "until"):
-        table.add_column(heading, no_wrap=heading != "run", overflow="fold")
+        table.add_column(heading, no_wrap=heading in ("data until", "version", "release"), overflow="fold")
     for release in found["releases"]:
         rows = [(_begun(life), _ended(life)) for life in release["intervals"]] or [(_never(release), "")]
         known = [release["as_of"], "\n".join(release["runs"]), ", ".join(release["model_versions"])]

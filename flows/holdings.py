@@ -91,8 +91,8 @@ def find_holdings(books: Books, registry: Registry, user: str, *, root: Path) ->
     affected = [run for run in runs if run.run in held]
     records = [record for run in affected for record in run.records]
     manifests = _manifests(books)
-    recorded = {record.release for run in runs for record in run.records}
-    releases = {record.release for record in records} | _unrecorded(user, manifests, recorded, books)
+    recorded = {record.release for run in runs for record in run.records if record.release}
+    releases = {record.release for record in records if record.release} | _unrecorded(user, manifests, recorded, books)
     retired = {key.removeprefix(RETIRED).removesuffix(".json") for key in books.store.keys(RETIRED)}
     head = books.ledger.head()
     made_as, shared = _objects(runs, held, books.name, places)

@@ -71,10 +71,16 @@ def _recorded(books: Books) -> Iterator[tuple[RunRecord, dict[str, str]]]:
     names = sorted({key.split("/")[1] for key in books.store.keys(RUNS)})
     every = [record for name in names for record in records(books.store, name)]
     with ThreadPoolExecutor(PARALLEL) as pool:
-        yield from zip(every, pool.map(lambda record: _released_outs(books, record.release), every), strict=True)
+        yield from zip(
+            every,
+            pool.map(lambda record: _released_outs(books, record.release), every),
+            strict=True,
+        )
 
 
-def _released_outs(books: Books, release: str) -> dict[str, str]:
+def _released_outs(books: Books, release: str | None) -> dict[str, str]:
+    if release is None:
+        return {}
     try:
         lock = books.store.get(blob_key(books.releases.manifest(release).parts[LOCK]))
     except Missing:

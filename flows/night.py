@@ -27,13 +27,13 @@ from lineage.attestation import Origin, attest
 from lineage.books import Books
 from lineage.canonical import sha256_of_file
 from lineage.ledger import Draft, Entry, LostRace
-from lineage.runs import put_record
+from lineage.runs import RunRecord, has_record, put_record
 from lineage.snapshots import put_index
 from models.catalogue import NEURAL
 from tasks import paths
 from tasks.bundle import bundle, serves_the_same
 from tasks.params import Params, load_params
-from tasks.run_record import run_record
+from tasks.run_record import judged_record, unjudged_record
 from tasks.stage import read_json, write_json
 
 NO_VERDICT: Mapping[str, Any] = {"checks": [], "against": None}
@@ -180,7 +180,9 @@ def _judge_and_release(run: Night) -> Outcome:
         if head and same and not _erased_since(run, head):
             return _unchanged(run, head)
         if reason := _withdrawn(run):
-            return _outcome(run, "refused", commit=run.record("withdrawn"), reasons=(reason,))
+            commit = run.record("withdrawn")
+            _remember_unjudged(run, commit)
+            return _outcome(run, "refused", commit=commit, reasons=(reason,))
         verdict, commit = _verdict(run, head)
         version, release = _register(run, commit, passed=verdict["passed"])
         if not verdict["passed"]:
@@ -214,6 +216,7 @@ def _unchanged(run: Night, live: Entry) -> Outcome:
     """Nothing new to release. A night killed between its entry and the alias is finished here."""
     get_run_logger().info("the live release %s already serves this: nothing to do", live.release[:12])
     commit = run.record("unchanged")
+    _remember_unjudged(run, commit)
     run.registry.mirror_once("champion", live.model_version, seq=live.seq)
     return _outcome(
         run, "unchanged", commit=commit, release=live.release, seq=live.seq, model_version=live.model_version
@@ -268,13 +271,27 @@ def _register(run: Night, commit: str, *, passed: bool) -> tuple[str, str]:
             **{f"nightreel.data.{name}": str(digest) for name, digest in manifest.data.items()},
         }
         version = register_step(run.checkout, folder, run.registry, tags)
-        record = run_record(
-            run.checkout.path, manifest, origin, passed=passed, model_version=version, settings=run.settings
+        _remember(
+            run,
+            judged_record(
+                run.checkout.path, manifest, origin, passed=passed, model_version=version, settings=run.settings
+            ),
         )
-        put_index(run.books.store, run.name, record.snapshot, run.checkout.path / paths.SNAPSHOT_INDEX)
-        put_record(run.books.store, record)
         run.events.registered(told, commit, version, candidate=manifest.candidate)
         return version, release
+
+
+def _remember(run: Night, record: RunRecord) -> None:
+    """Leave what lineage is asked of; the record last, so that it never names an index that is not there."""
+    put_index(run.books.store, run.name, record.snapshot, run.checkout.path / paths.SNAPSHOT_INDEX)
+    put_record(run.books.store, record)
+
+
+def _remember_unjudged(run: Night, commit: str) -> None:
+    """Its data was trained on as well, if only to come to what there was before. Nothing is done twice."""
+    if not has_record(run.books.store, run.name, run.checkout.run):
+        origin = Origin(run.checkout.run, commit, run.clean)
+        _remember(run, unjudged_record(run.checkout.path, origin, code=run.code, settings=run.settings))
 
 
 def _warn_of_override(run: Night, live: Entry | None) -> None:

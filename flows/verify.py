@@ -69,7 +69,7 @@ def verify(live: Live, release: str) -> Verification:
 
 def _data(live: Live, nights: list[RunRecord]) -> Iterator[Finding]:
     books, objects, root = live.books, Kept(DvcObjects(live.settings)), project_root()
-    kept = [record for record in nights if not books.releases.is_retired(record.release)]
+    kept = [record for record in nights if record.release and not books.releases.is_retired(record.release)]
     for record in kept:
         try:
             yield from verify_run(books, record, objects, root=root)

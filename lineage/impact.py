@@ -75,7 +75,7 @@ def impact(query: Query, *, ledger: Ledger, store: ObjectStore) -> dict[str, Any
     """Everything that the thing asked about has reached, as plain JSON types.
 
     Returns:
-        `nights`: each night that it reached, released or refused; `snapshots` and `model_versions`: theirs;
+        `nights`: each night that it reached, released, refused or unchanged; `snapshots` and `model_versions`: theirs;
         `releases`: what was made of them, with the `intervals` in which each was live, whether it is `live` now, and
         whether it was `retired`. What the answer cannot know: `unindexed`, snapshots without an index (asked about a
         viewer or a video), and `unrecorded`, releases in the ledger that no night's record tells of.
@@ -90,7 +90,8 @@ def impact(query: Query, *, ledger: Ledger, store: ObjectStore) -> dict[str, Any
     reached = [night for night in nights if query.matches(night, holders=holders)]
     by_release: dict[str, list[RunRecord]] = {}
     for night in reached:
-        by_release.setdefault(night.release, []).append(night)
+        if night.release:
+            by_release.setdefault(night.release, []).append(night)
     return {
         "name": ledger.name,
         "query": {"kind": query.kind, "value": query.value, "also": sorted(query.also)},

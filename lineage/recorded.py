@@ -32,7 +32,7 @@ def made_by(prefix: str, books: Books) -> tuple[str, str]:
     Raises:
         BadInput: no release's id starts so, or several do.
     """
-    commits = {record.release: record.commit for record in records(books.store, books.name)}
+    commits = {record.release: record.commit for record in records(books.store, books.name) if record.release}
     commits |= {entry.release: entry.commit for entry in books.ledger.entries() if entry.commit}
     found = [release for release in commits if release.startswith(prefix)]
     if len(found) != 1:

@@ -1,4 +1,4 @@
-"""Records of nights: one for each verdict, released or refused, so that lineage can be asked forwards."""
+"""Records of nights: released, refused or unchanged, so that lineage can be asked forwards."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated
@@ -62,9 +62,10 @@ class RunRecord(_Frozen):
         quarantined: rows by reason.
         packages: versions by name.
         candidate: the challenger.
-        verdict: whether it passed the gate.
-        release: the release that was made of it, live or not.
-        model_version: MLflow's.
+        verdict: whether it passed the gate; None for a night that came to what was live already, or to what a person
+            had rolled back from, so that nothing was judged.
+        release: the release that was made of it, live or not; None likewise.
+        model_version: MLflow's; None likewise.
         at: when the record was made, UTC, ISO 8601.
     """
 
@@ -79,8 +80,8 @@ class RunRecord(_Frozen):
     quarantined: Mapping[str, int]
     packages: Mapping[str, str]
     candidate: str
-    verdict: bool
-    release: Digest
+    verdict: bool | None
+    release: Digest | None
     model_version: str | None
     at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT")]
 
@@ -92,6 +93,11 @@ class RunRecord(_Frozen):
     def key(self) -> str:
         """Where it is stored: a run that gates twice, having lost a race, leaves two commits and two records."""
         return f"{RUNS}{self.name}/{self.run}-{self.commit[:12]}.json"
+
+
+def has_record(store: ObjectStore, name: str, run: str) -> bool:
+    """Whether the run `run` of the recommender `name` has left a record."""
+    return next(store.keys(f"{RUNS}{name}/{run}-"), None) is not None
 
 
 def put_record(store: ObjectStore, record: RunRecord) -> None:

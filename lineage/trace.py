@@ -40,7 +40,7 @@ def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStor
         Refused: the release is damaged.
     """
     lives, nights = intervals(ledger.entries()), records(store, ledger.name)
-    found = _resolved(release, {*lives, *(night.release for night in nights)}, name=ledger.name)
+    found = _resolved(release, {*lives, *(night.release for night in nights if night.release)}, name=ledger.name)
     retired = releases.is_retired(found)
     record = None if retired else releases.open(found) / "record"
     there = indexed(store, ledger.name)

@@ -97,13 +97,13 @@ def nights_of(books: Books) -> list[RunRecord]:
 
 def releases_of(books: Books) -> list[str]:
     """Every release of this recommender that its nights or its ledger name, sorted."""
-    named = {record.release for record in nights_of(books)}
+    named = {record.release for record in nights_of(books) if record.release}
     named |= {entry.release for _, entry in books.ledger.examined() if isinstance(entry, Entry)}
     return sorted(named)
 
 
 def _record(books: Books, record: RunRecord) -> Iterator[Finding]:
-    if is_retired(books.store, record.release):
+    if record.release is None or is_retired(books.store, record.release):
         return
     try:
         snapshot = books.releases.manifest(record.release).parts[SNAPSHOT].sha256
@@ -131,7 +131,7 @@ def _parts(books: Books, manifest: Manifest) -> Iterator[Finding]:
 
 def verify_index(books: Books, record: RunRecord) -> Iterator[Finding]:
     """The stored index of a snapshot against the digest that the snapshot's manifest has of it."""
-    if is_retired(books.store, record.release):
+    if record.release is None or is_retired(books.store, record.release):
         return
     files = stored_json(books, books.releases.manifest(record.release), SNAPSHOT)["files"]
     for table in (USERS_FILE, VIDEOS_FILE):

@@ -55,7 +55,7 @@ class Kept:
 
 def verify_run(books: Books, record: RunRecord, kept: Kept, *, root: Path) -> Iterator[Finding]:
     """The commit of a run against its release's record, its checkout against the commit, its data against both."""
-    if is_retired(books.store, record.release):
+    if record.release is None or is_retired(books.store, record.release):
         return
     try:
         manifest = books.releases.manifest(record.release)

@@ -51,7 +51,7 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
         raise Refused(
             f"A release needs all its parts; {error.filename} of candidate {challenger} is missing"
         ) from error
-    write_json(out / SNAPSHOT, {"files": _snapshot(checkout)})
+    write_snapshot(checkout, out / SNAPSHOT)
     facts = Facts(
         name=str(params.name),
         candidate=challenger,
@@ -94,8 +94,16 @@ def _copy_parts(checkout: Path, out: Path, challenger: str) -> None:
         shutil.copyfile(source, out / name)
 
 
-def _snapshot(checkout: Path) -> dict[str, dict[str, JsonValue]]:
-    """SHA-256, size and rows (None where it is no table) of each file of the validated data."""
+def write_snapshot(checkout: Path, out: Path) -> str:
+    """Write the manifest of a run's validated data to `out`; its SHA-256, which names the snapshot.
+
+    It holds SHA-256, size and rows (None where it is no table) of each file.
+    """
+    write_json(out, {"files": _files(checkout)})
+    return sha256_of_file(out)
+
+
+def _files(checkout: Path) -> dict[str, dict[str, JsonValue]]:
     files = [
         file
         for folder in (paths.ACCEPTED, paths.QUARANTINE, paths.PREPARED)
@@ -127,5 +135,9 @@ def _environment(checkout: Path) -> Environment:
     lock = checkout / LOCK
     if not lock.exists():
         raise BadInput(f"A release names its environment by the digest of {LOCK}, which is not in the checkout.")
-    packages = dict(sorted((found.name.lower(), found.version) for found in distributions()))
-    return Environment(lock=sha256_of_file(lock), python=platform.python_version(), packages=packages)
+    return Environment(lock=sha256_of_file(lock), python=platform.python_version(), packages=packages())
+
+
+def packages() -> dict[str, str]:
+    """Versions of all packages of this environment, by name."""
+    return dict(sorted((found.name.lower(), found.version) for found in distributions()))

@@ -11,33 +11,53 @@ from lineage.manifest import Manifest
 from lineage.runs import LandedFile, OriginFile, RunRecord
 from tasks import paths
 from tasks.arrivals import Arrivals
-from tasks.bundle import SNAPSHOT
+from tasks.bundle import SNAPSHOT, packages, write_snapshot
 from tasks.landing import landing_folder
 from tasks.stage import read_json
 
 
-def run_record(
+def judged_record(
     checkout: Path, manifest: Manifest, origin: Origin, *, passed: bool, model_version: str, settings: Settings
 ) -> RunRecord:
     """The record of the verdict that the run in `checkout` has come to."""
+    facts = {
+        "snapshot": manifest.parts[str(SNAPSHOT)].sha256,
+        "packages": manifest.environment.packages,
+        "candidate": manifest.candidate,
+        "verdict": passed,
+        "release": manifest.release,
+        "model_version": model_version,
+    }
+    return _record(checkout, origin, manifest.code, facts, settings)
+
+
+def unjudged_record(checkout: Path, origin: Origin, *, code: str, settings: Settings) -> RunRecord:
+    """The record of the run in `checkout`, which came to what was live already, or what a person rolled back from."""
+    facts = {
+        "snapshot": write_snapshot(checkout, checkout.parent / SNAPSHOT.name),
+        "packages": packages(),
+        "candidate": read_json(checkout / paths.INDEX_METRICS)["challenger"],
+        "verdict": None,
+        "release": None,
+        "model_version": None,
+    }
+    return _record(checkout, origin, code, facts, settings)
+
+
+def _record(checkout: Path, origin: Origin, code: str, facts: Mapping[str, Any], settings: Settings) -> RunRecord:
     landed = read_json(checkout / paths.LANDED)
-    arrived = _arrival_times(landing_folder(settings, manifest.name))
+    arrived = _arrival_times(landing_folder(settings, landed["name"]))
     return RunRecord(
-        name=manifest.name,
+        name=landed["name"],
         run=origin.run,
         commit=origin.commit,
-        code=manifest.code,
+        code=code,
         clean=origin.clean,
-        as_of=manifest.as_of,
-        snapshot=manifest.parts[str(SNAPSHOT)].sha256,
+        as_of=landed["as_of"],
         landed=tuple(_landed_file(part, arrived) for part in landed["parts"]),
         quarantined=read_json(checkout / paths.VALIDATION_METRICS)["quarantined"],
-        packages=manifest.environment.packages,
-        candidate=manifest.candidate,
-        verdict=passed,
-        release=manifest.release,
-        model_version=model_version,
         at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        **facts,
     )
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from infra.git import git
 from lineage.impact import Query, impact
 from lineage.trace import trace
 from tests.flows.end_state import FinishedNight
-from tests.flows.project import LAST_DAY, last_json, run_cli, said
+from tests.flows.project import LAST_DAY, last_json, retrain, run_cli, said
 from tests.lineage.history import History, Night
 
 STAGES = ["ingest", "validate", "prepare", "train@itemknn", "evaluate@itemknn", "index", "gate"]
@@ -189,3 +191,24 @@ def test_what_was_erased_and_what_has_no_record_is_said(history: History) -> Non
     assert "of movielens, retired" in retired
     bare = printed(show_trace, trace(history.runs[0].release, releases=history.releases, **books))
     assert "no night's record tells of this release" in bare
+
+
+def test_a_night_that_comes_to_what_is_live_is_reached_all_the_same(
+    finished: FinishedNight, source: Path, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(finished.project, tmp_path / "project", symlinks=True))
+    more = Path(shutil.copytree(source, tmp_path / "source"))
+    last = pl.read_csv(more / f"events/{LAST_DAY}/part-0.csv")
+    tomorrow = LAST_DAY + timedelta(days=1)
+    (more / f"events/{tomorrow}").mkdir()
+    last.with_columns(pl.col("timestamp") + 86_400).write_csv(more / f"events/{tomorrow}/part-0.csv")
+    outcome = retrain(project, more, as_of=tomorrow)
+    assert (outcome["status"], outcome["release"]) == ("unchanged", finished.outcome["release"])
+    reached = last_json(run_cli(project, "audit", "impact", "--day", str(tomorrow), "--json").stdout)
+    (night,) = reached["nights"]
+    assert (night["run"], night["release"], night["verdict"]) == (outcome["run"], None, None)
+    assert (reached["releases"], reached["unindexed"]) == ([], [])
+    seen = last_json(run_cli(project, "audit", "impact", "--user", "624", "--json").stdout)
+    assert [one["run"] for one in seen["nights"]] == [finished.outcome["run"], outcome["run"]]
+    holds = run_cli(project, "audit", "verify")
+    assert holds.returncode == 0, said(holds)
