@@ -21,6 +21,7 @@ from tests.flows.end_state import FinishedNight
 from tests.flows.project import LAST_DAY, last_json, retrain, run_cli, said
 from tests.lineage.history import History, Night
 
+NAME = ("--name", "files")
 STAGES = ["ingest", "validate", "prepare", "train@itemknn", "evaluate@itemknn", "index", "gate"]
 
 
@@ -204,11 +205,11 @@ def test_a_night_that_comes_to_what_is_live_is_reached_all_the_same(
     last.with_columns(pl.col("timestamp") + 86_400).write_csv(more / f"events/{tomorrow}/part-0.csv")
     outcome = retrain(project, more, as_of=tomorrow)
     assert (outcome["status"], outcome["release"]) == ("unchanged", finished.outcome["release"])
-    reached = last_json(run_cli(project, "audit", "impact", "--day", str(tomorrow), "--json").stdout)
+    reached = last_json(run_cli(project, "audit", "impact", "--day", str(tomorrow), *NAME, "--json").stdout)
     (night,) = reached["nights"]
     assert (night["run"], night["release"], night["verdict"]) == (outcome["run"], None, None)
     assert (reached["releases"], reached["unindexed"]) == ([], [])
-    seen = last_json(run_cli(project, "audit", "impact", "--user", "624", "--json").stdout)
+    seen = last_json(run_cli(project, "audit", "impact", "--user", "624", *NAME, "--json").stdout)
     assert [one["run"] for one in seen["nights"]] == [finished.outcome["run"], outcome["run"]]
-    holds = run_cli(project, "audit", "verify")
+    holds = run_cli(project, "audit", "verify", *NAME)
     assert holds.returncode == 0, said(holds)

@@ -71,6 +71,7 @@ def test_a_night_says_exactly_what_it_did(finished):
         "model_version": "1",
         "reasons": [],
         "failed_candidates": {},
+        "override": None,
     }
 
 
@@ -106,7 +107,7 @@ def test_the_model_version_is_tied_to_run_commit_data_and_verdict(finished):
 
 
 def test_the_registered_model_answers_as_the_live_release_does(finished, tmp_path):
-    live = _json(finished, "recommend", "--user", "648", "-k", "3")
+    live = _json(finished, "recommend", "--name", "files", "--user", "648", "-k", "3")
     assert (live["reason"], live["release"]) == ("history", finished.outcome["release"])
     command = [sys.executable, "-W", "ignore", "-c", SERVE, f"sqlite:///{finished.home / 'mlflow.db'}", "648"]
     env = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
@@ -119,7 +120,7 @@ def test_the_registered_model_answers_as_the_live_release_does(finished, tmp_pat
 
 
 def test_an_unknown_viewer_is_shown_the_popular_list(finished):
-    shown = _json(finished, "recommend", "--user", "no-such-viewer", "-k", "2")
+    shown = _json(finished, "recommend", "--name", "files", "--user", "no-such-viewer", "-k", "2")
     assert shown["reason"] == "popular"
     assert len(shown["videos"]) == 2
     assert all(video["title"] for video in shown["videos"])

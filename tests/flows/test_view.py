@@ -50,6 +50,7 @@ ENTRY = {
     "at": "2026-11-22T02:00:07.258579Z",
     "by": "ada",
     "reason": "passed the gate",
+    "expires": None,
 }
 
 
@@ -120,10 +121,11 @@ def test_recommendations_keep_their_titles_on_one_line() -> None:
         {"video_id": "v[b]3", "title": "[rec] 今天的晚饭\nsecond line [/]", "score": 0.0},
         {"video_id": 4, "title": "é" * 10_000, "score": 1e-6},
     ]
-    answer = {"user": "1", "release": RELEASE, "seq": 7, "reason": "history", "videos": videos}
+    answer = {"user": "1", "release": RELEASE, "seq": 7, "reason": "history", "videos": videos, "signature": "f00"}
     printed = seen(show_recommended, answer)
     assert "Viewer 1, release 3118b1999708" in printed
     assert "popular" not in printed
+    assert "signed by f00" in printed
     assert rows(printed)[:3] == [
         ["1", "1617", "L.A. Confidential (1997)", "0.03481"],
         ["2", "2", "", "12"],
@@ -135,7 +137,7 @@ def test_recommendations_keep_their_titles_on_one_line() -> None:
 
 
 def test_an_unknown_viewer_is_told_so() -> None:
-    answer = {"user": "[x]", "release": RELEASE, "seq": 7, "reason": "popular", "videos": []}
+    answer = {"user": "[x]", "release": RELEASE, "seq": 7, "reason": "popular", "videos": [], "signature": "f00"}
     assert seen(show_recommended, answer).startswith("Viewer [x] is unknown to the live release: the popular list.\n")
 
 
@@ -144,6 +146,8 @@ def test_the_ledger_shows_whole_ids_and_whole_reasons() -> None:
     back = ENTRY | {"seq": 8, "action": "rollback", "release": OTHER, "reason": reason, "model_version": None}
     printed = seen(show_releases, [ENTRY, back])
     first, second, *rest = rows(printed)
+    forced = rows(seen(show_releases, [ENTRY | {"action": "override", "expires": "2026-12-01"}]))
+    assert " ".join([forced[0][1], *(row[1] for row in forced[1:])]).strip() == "override until 2026-12-01"
     assert first == ["7", "release", "3118b1999708", "9", "2026-11-22 02:00", "ada", "passed the gate"]
     assert second[:6] == ["8", "rollback", "46ada14df3a7", "", "2026-11-22 02:00", "ada"]
     assert " ".join([second[6], *(row[6] for row in rest)]) == reason.strip()
@@ -204,6 +208,7 @@ def test_a_release_shows_facts_parts_checks_and_when_it_was_live() -> None:
     }
     verdict = {"against": "popularity", "checks": [check]}
     release = {"release": RELEASE, "live": True, "entries": [ENTRY], "manifest": manifest, "verdict": verdict}
+    release["signature"] = "f00 (a local key, generated on this machine)"
     printed = seen(show_manifest, release)
     assert f"release          {RELEASE}\nlive             yes\nrecommender      movielens\n" in printed
     assert rows(printed) == [
