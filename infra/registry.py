@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.disk import room_on
 from infra.errors import BadInput, Unreachable
+from infra.locks import locked
 from infra.s3 import aws_environment
 from infra.settings import Settings
 
@@ -44,6 +45,8 @@ class Registry:
 
         for chatter in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(chatter).setLevel(logging.ERROR)
+        if not self._settings.mlflow_uri:
+            _make_database(self._settings.home_dir)
         mlflow.set_tracking_uri(self.uri)
         return mlflow.MlflowClient(tracking_uri=self.uri)
 
@@ -218,6 +221,26 @@ class Registry:
             registered = client.get_registered_model(self.name)
             if str(registered.aliases.get(alias)) != version:
                 client.set_registered_model_alias(self.name, alias, version)
+
+
+def _make_database(home: Path) -> None:
+    """Make `home/mlflow.db` whole or not at all.
+
+    MLflow makes its tables in dozens of steps, and a kill between two leaves a database that it can never open again.
+    """
+    database, partial = home / "mlflow.db", home / "mlflow.partial.db"
+    if database.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with locked(home / "mlflow.lock"):
+        if database.exists():
+            return
+        for leftover in home.glob(f"{partial.name}*"):  # its journal too
+            leftover.unlink()
+        store = SqlAlchemyStore(f"sqlite:///{partial}", str(home / "mlartifacts"))  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+        partial.replace(database)
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,8 @@
 """MLflow on SQLite: found by key before made, tags, aliases, and one sentence when it does not answer."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,3 +109,28 @@ def test_a_server_that_is_gone_is_one_sentence_without_its_password(tmp_path):
     assert "MLflow at " in str(told.value)
     assert "secret" not in str(told.value)
     assert "\n" not in str(told.value)
+
+
+MAKE = """
+import sys
+import subprocess
+import sys
+import time
+from pathlib import Path
+from infra.registry import Registry
+from infra.settings import Settings
+print(Registry(Settings(home=Path(sys.argv[1])), "reel").experiment)
+"""
+
+
+def test_a_database_whose_making_was_killed_is_made_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    making = subprocess.Popen([sys.executable, "-c", MAKE, str(home)], stderr=subprocess.DEVNULL)
+    while not (home / "mlflow.partial.db").exists() or not (home / "mlflow.partial.db").stat().st_size:
+        assert making.poll() is None
+        time.sleep(0.002)
+    making.kill()
+    making.wait()
+    assert not (home / "mlflow.db").exists()
+    assert Registry(Settings(home=home), "reel").experiment == "1"
+    assert sorted(path.name for path in home.iterdir()) == ["mlflow.db", "mlflow.lock"]
