@@ -104,6 +104,8 @@ def checked_out(inputs: Inputs, settings: Settings) -> Iterator[Checkout]:
         with locked(run.step_lock):
             pass  # a step of a killed run may still be ending
         _free_git(run)
+        # DVC writes this list of its own locks in place, so a kill may have torn it; nobody of this run is at work now
+        (run.path / ".dvc/tmp/rwlock").unlink(missing_ok=True)
         yield run
 
 

@@ -1,6 +1,7 @@
 """A run's record: its commit, its data in the DVC remote, and nights that find all their work done."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 from tests.flows.end_state import FinishedNight, commands_run, dvc, git, state
@@ -98,4 +99,12 @@ def test_a_worktree_that_was_never_finished_is_made_again(finished, source):
     (finished.checkout / "dvc.yaml").unlink()
     assert retrain(finished.project, source)["status"] == "unchanged"
     assert commands_run(finished.home, finished.outcome["run"]) == NIGHT
+    assert state(finished.project, finished.outcome["run"]) == finished.state
+
+
+def test_a_list_of_dvcs_locks_that_a_kill_has_torn_is_no_obstacle(finished: FinishedNight, source: Path) -> None:
+    torn = finished.checkout / ".dvc/tmp/rwlock"
+    torn.write_bytes(b"")
+    shutil.rmtree(finished.checkout / "data/index")  # so that a stage has something to do, and DVC asks for locks
+    assert retrain(finished.project, source)["status"] == "unchanged"
     assert state(finished.project, finished.outcome["run"]) == finished.state
