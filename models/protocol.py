@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from models.sequences import Sequences
+from models.video_content import VideoContent
 
 Vectors = NDArray[np.float32] | sp.csr_array
 
@@ -33,6 +34,7 @@ class Training:
         n_videos: size of the vocabulary.
         now: milliseconds since 1970 UTC at which the training data ends; time decay counts back from it.
         seed: of every random draw.
+        content: vectors of the catalogue, whose first `n_videos` rows are the vocabulary; None where none were made.
         checkpoints: folder where a long training keeps its state, so that a killed one goes on.
         on_epoch: called as `on_epoch(epoch, epochs, metrics)` after each epoch; `epoch` counts from 1.
     """
@@ -42,6 +44,7 @@ class Training:
     n_videos: int
     now: int
     seed: int
+    content: VideoContent | None = None
     checkpoints: Path | None = None
     on_epoch: Callable[[int, int, dict[str, float]], None] = field(default=lambda *_: None)
 

