@@ -48,8 +48,9 @@ landed = land("movielens", None, name="movielens", settings=settings)
 paths.LANDED.parent.mkdir(exist_ok=True)
 paths.LANDED.write_text(landed.as_json())
 write_json(paths.CHAMPION, {"release": None})
-per_candidate = [(step, name) for name in params.candidates for step in ("train", "evaluate")]
-for step, *words in [("ingest",), ("validate",), ("prepare",), *per_candidate, ("index",), ("champion",), ("gate",)]:
+per_candidate = [(step, name) for name in params.every_candidate for step in ("train", "evaluate")]
+before = [("ingest",), ("validate",), ("prepare",), ("encode",)]
+for step, *words in [*before, *per_candidate, ("index",), ("champion",), ("gate",)]:
     importlib.import_module(f"tasks.{step}").main(*words)
 Path("dvc.lock").touch()
 manifest = bundle(root, root / "bundle", params=params, code="0" * 40)

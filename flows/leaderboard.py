@@ -21,7 +21,7 @@ def leaderboard(request: Request) -> list[dict[str, Any]]:
     run = Settings().home_dir / "runs" / str(outcome.run) / "checkout"
     params = load_params(run / "params.yaml")
     out = outcome.failed_candidates
-    rows = [_row(run, candidate, params) for candidate in params.candidates if candidate not in out]
+    rows = [_row(run, candidate, params) for candidate in params.every_candidate if candidate not in out]
     failed = [{"candidate": name, "failed": reason} for name, reason in out.items()]
     return sorted(rows, key=lambda row: -row[params.evaluate.primary]) + failed
 

@@ -1,7 +1,7 @@
 """One night: from raw logs to a live release, or a reasoned refusal that leaves the live release as it was."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,18 +67,34 @@ class Night:
 
     def candidate(self, name: str) -> None:
         """Train and evaluate one candidate; one that fails is left behind."""
+        self._leave_behind([name], self.stages_of(name))
+
+    def encode(self) -> None:
+        """Encode the catalogue; without that, no candidate that reads content vectors is trained."""
+        if self.params.content_candidates:
+            self._leave_behind(self.params.content_candidates, ["encode"])
+
+    def _leave_behind(self, candidates: Sequence[str], stages: Sequence[str]) -> None:
+        """Bring `stages` up to date; where one fails, `candidates` are out and the night goes on."""
         try:
-            self.stage(f"train@{name}")
-            self.stage(f"evaluate@{name}")
+            for stage in stages if self.failed.keys().isdisjoint(candidates) else ():
+                self.stage(stage)
         except NightreelError as error:
-            self.failed[name] = str(error)
-            get_run_logger().error("candidate %s is out: %s", name, error)
+            for name in candidates:
+                self.failed[name] = str(error)
+                get_run_logger().error("candidate %s is out: %s", name, error)
+
+    def stages_of(self, candidate: str) -> tuple[str, str]:
+        """The DVC stages that train and evaluate `candidate`; those that read content vectors depend on more."""
+        kind = "-content" if candidate in self.params.content_candidates else ""
+        return f"train{kind}@{candidate}", f"evaluate{kind}@{candidate}"
 
     def is_trained(self) -> bool:
         """Whether this run has come to its challenger before and nothing that it read has changed."""
-        per_candidate = [f"{step}@{name}" for name in self.params.candidates for step in ("train", "evaluate")]
+        per_candidate = [stage for name in self.params.every_candidate for stage in self.stages_of(name)]
+        encode = ["encode"] if self.params.content_candidates else []
         with self.timed("look"):
-            trained = self.pipeline.up_to_date(["ingest", "validate", "prepare", *per_candidate, "index"])
+            trained = self.pipeline.up_to_date(["ingest", "validate", "prepare", *encode, *per_candidate, "index"])
         if trained:
             get_run_logger().info("this run has trained before and nothing has changed")
         return trained
@@ -161,12 +177,15 @@ def _prepare(run: Night) -> None:
 
 
 def _train(run: Night) -> None:
-    """All candidates, those that Keras trains beside the others; then the challenger and its index."""
+    """All candidates, those that Keras trains beside the others and the encoders; then the challenger's index."""
     neural = [name for name in run.params.candidates if name in NEURAL]
     others = [name for name in run.params.candidates if name not in NEURAL]
     lanes = [candidates_step.submit(lane, run.candidate) for lane in (neural, others) if lane]
+    run.encode()
     for lane in lanes:
         lane.result()
+    if run.params.content_candidates:
+        candidates_step(run.params.content_candidates, run.candidate)
     run.stage("index")
 
 

@@ -6,10 +6,17 @@ from typing import Any
 
 from models.protocol import Recommender
 
-CLASSES = {"popularity": "Popularity", "itemknn": "ItemKnn", "ease": "Ease", "sasrec": "SasRec"}
+CLASSES = {
+    "popularity": "Popularity",
+    "itemknn": "ItemKnn",
+    "ease": "Ease",
+    "sasrec": "SasRec",
+    "content": "ContentBased",
+    "twotower": "TwoTower",
+}
 
 # Trained by Keras: one at a time, as each takes the accelerator or most of the cores.
-NEURAL = frozenset({"sasrec"})
+NEURAL = frozenset({"sasrec", "twotower"})
 
 
 def recommender(name: str, params: object) -> Recommender:

@@ -64,6 +64,51 @@ class SasRecParams(Section):
         return self
 
 
+class ContentParams(Section):
+    """Similarity of content vectors to those of the watched videos.
+
+    `similarity`: `cosine` of unit vectors, or minus squared `euclidean` distance.
+    `centre`: subtract each modality's mean over the training videos.
+    `weights`: of the modalities by name, 1 for those not named; 0 leaves one out.
+    `half_life_days`: days before a viewer's newest event at which an event counts half; `null` means no decay.
+    """
+
+    similarity: Literal["cosine", "euclidean"] = "cosine"
+    centre: bool = True
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
+
+
+class TwoTowerParams(Section):
+    """Two towers: videos by id and content, viewers by history and context; in-batch softmax.
+
+    `dim`: of the shared space; `hidden`: width of both towers' perceptrons.
+    `max_length`: newest events of a history that are read.
+    `pooling`: how they become one vector: by learned `attention`, or by their `mean`.
+    `half_life_days`: both weigh events by recency before a viewer's newest; `null` means no decay.
+    `id_dropout`: share of ids hidden at each training step, so that content alone must do.
+    `temperature`: divides cosines; `learn_temperature` starts from it.
+    `popularity_correction`: how much of log(popularity) is taken off an in-batch negative's score; 1 as in the paper.
+    """
+
+    dim: Positive = 64
+    hidden: Positive = 128
+    max_length: Positive = 50
+    pooling: Literal["attention", "mean"] = "attention"
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
+    id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    learn_temperature: bool = True
+    popularity_correction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    batch_size: Positive = 512
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Positive = 30
+    patience: Positive = 4
+    jit_compile: bool = True
+    gpu_memory_growth: bool = True
+
+
 class Candidates(Section):
     """Parameters of each candidate, under its name."""
 
@@ -71,3 +116,5 @@ class Candidates(Section):
     itemknn: ItemKnnParams = ItemKnnParams()
     ease: EaseParams = EaseParams()
     sasrec: SasRecParams = SasRecParams()
+    content: ContentParams = ContentParams()
+    twotower: TwoTowerParams = TwoTowerParams()

@@ -11,7 +11,9 @@ from pydantic import JsonValue
 from infra.errors import BadInput, Refused
 from lineage.canonical import sha256_of_file
 from lineage.manifest import Environment, Facts, Manifest, build
+from models.embedded import VIDEOS
 from tasks import paths
+from tasks.encoded import CATALOGUE
 from tasks.params import Params
 from tasks.prepared import Prepared
 from tasks.stage import read_json, write_json
@@ -67,7 +69,10 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
 
 
 def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
-    """What answers viewers: name in the release to file in the run's checkout. The record is no part of it."""
+    """What answers viewers: name in the release to file in the run's checkout. The record is no part of it.
+
+    A model that embeds videos by their content goes live with the whole catalogue.
+    """
     prepared = checkout / paths.PREPARED
     folders = {
         "model": checkout / paths.CANDIDATES / challenger,
@@ -75,8 +80,9 @@ def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
         "sequences": prepared / "sequences",
     }
     parts = {f"{name}/{file.name}": file for name, folder in folders.items() for file in sorted(folder.iterdir())}
-    tables = {"vocabulary.parquet": prepared / "videos.parquet", "viewers.parquet": prepared / "viewers.parquet"}
-    return parts | tables
+    watched = prepared / "videos.parquet"
+    vocabulary = checkout / paths.ENCODED / CATALOGUE if f"model/{VIDEOS}" in parts else watched
+    return parts | {"vocabulary.parquet": vocabulary, "viewers.parquet": prepared / "viewers.parquet"}
 
 
 def serves_the_same(checkout: Path, challenger: str, live: Manifest) -> bool:

@@ -14,6 +14,7 @@ from models.catalogue import load
 from tasks.evaluate import evaluate, leave, report
 from tasks.params import Evaluate, load_params
 from tasks.paths import CHAMPION, CHAMPION_EVALUATION, CHAMPION_METRICS, PREPARED
+from tasks.prepare import FIRST_SEEN
 from tasks.prepared import Prepared
 from tasks.ranker import Ranker, Vocabulary
 from tasks.schema import Videos
@@ -42,7 +43,7 @@ def evaluate_champion(
     folder, candidate = releases.open(release), releases.manifest(release).candidate
     prepared = Prepared(prepared_dir)
     called = f"champion {release[:12]}"
-    known = pl.read_parquet(folder / "vocabulary.parquet")[Videos.ID]
+    known = pl.read_parquet(folder / "vocabulary.parquet")
     vocabulary = between(known, prepared.videos[Videos.ID], called=called)
     try:
         recommender = load(candidate, folder / "model")
@@ -55,24 +56,29 @@ def evaluate_champion(
     log.info("%s (%s): %s %.4f", called, candidate, params.primary, evaluation.metrics[params.primary])
 
 
-def between(own: pl.Series, tonight: pl.Series, *, called: str) -> Vocabulary:
+def between(known: pl.DataFrame, tonight: pl.Series, *, called: str) -> Vocabulary:
     """Match two vocabularies by video id.
 
+    Lists are made of what somebody had watched when the model was made, and of what is tonight's. What nobody has
+    watched to this day is left out, as it is for tonight's candidates.
+
     Args:
-        own: `[the model's videos]` ids by the model's index.
+        known: the model's videos by its own index, with `first_seen`, null for those that nobody had watched.
         tonight: `[tonight's videos]` ids by tonight's index.
         called: the model, for the error.
 
     Raises:
         Refused: the ids are of different types, so that no video could ever match.
     """
+    own = known[Videos.ID]
     if own.dtype != tonight.dtype:
         raise Refused(f"The {called} must have video ids of tonight's type, {tonight.dtype}. Received: {own.dtype}")
     pairs = _indexed(own, "own").join(_indexed(tonight, "tonight"), on="id")
     to_own, to_tonight = np.full(len(tonight), -1, np.int32), np.full(len(own), -1, np.int32)
     to_own[pairs["tonight"]] = pairs["own"]
     to_tonight[pairs["own"]] = pairs["tonight"]
-    return Vocabulary(to_own, to_tonight)
+    listed = np.flatnonzero(known[FIRST_SEEN].is_not_null().to_numpy() | (to_tonight >= 0))
+    return Vocabulary(to_own, to_tonight, listed.astype(np.int32))
 
 
 def _indexed(ids: pl.Series, name: str) -> pl.DataFrame:

@@ -13,11 +13,17 @@ from models.video_content import VideoContent
 
 FACTS = "encoded.json"
 ABSENT = "absent.parquet"
+CATALOGUE = "catalogue.parquet"
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """The folder `data/encoded`. Rows are those of `prepared/catalogue.parquet`; arrays are memory-mapped."""
+    """The folder `data/encoded`; arrays are memory-mapped."""
+
+    @cached_property
+    def catalogue(self) -> pl.DataFrame:
+        """Every video: the vocabulary in its order, then those that nobody has watched."""
+        return pl.read_parquet(self.folder / CATALOGUE)
 
     folder: Path
 
@@ -33,7 +39,7 @@ class Encoded:
         return pl.read_parquet(self.folder / ABSENT)
 
     def content(self) -> VideoContent:
-        """The vectors."""
+        """The vectors, in the rows of `catalogue`."""
         modalities = self.facts["modalities"]
         vectors = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in modalities}
         return VideoContent(vectors, {name: told["encoder"] for name, told in modalities.items()})

@@ -209,9 +209,9 @@ def _rows(path: Path) -> pl.DataFrame | None:
 def gate(params: Params, *, root: Path) -> Verdict:
     """Judge the run in the checkout `root` and write `metrics/verdict.json`. A failing verdict is no exception."""
     verdict = judge(
-        gather(root, candidates=list(params.candidates)),
+        gather(root, candidates=params.every_candidate),
         params=params.gate,
-        candidates=list(params.candidates),
+        candidates=params.every_candidate,
         primary=params.evaluate.primary,
         seed=params.seed,
     )

@@ -65,7 +65,7 @@ def build_index(
 def primary_metrics(evaluations: Path, params: Params) -> dict[str, float | None]:
     """Each candidate's primary metric; None where it was not evaluated or its figure is not a finite number."""
     figures: dict[str, float | None] = {}
-    for name in params.candidates:
+    for name in params.every_candidate:
         file = evaluations / f"{name}.json"
         figure = read_json(file)["metrics"].get(params.evaluate.primary) if file.exists() else None
         figures[name] = figure if figure is not None and math.isfinite(figure) else None

@@ -134,6 +134,7 @@ class Encode(Section):
 
 
 CandidateName = Literal["popularity", "itemknn", "ease", "sasrec"]
+ContentCandidateName = Literal["content", "twotower"]
 
 
 class Evaluate(Section):
@@ -193,6 +194,24 @@ class Index(Section):
     recall_viewers: Positive = 500
 
 
+class Refresh(Section):
+    """What newly embedded videos must hold before they go live with the model that is live already.
+
+    Attributes:
+        max_moved: largest share of old videos of which more than half of the nearest are others than before.
+        neighbours: how many nearest are compared, and how long the lists are that recall is measured by.
+        min_coverage: smallest share of the catalogue that has any content.
+        min_recall: smallest recall of the index against exact search.
+        sample: videos and viewers that are looked at, at most.
+    """
+
+    max_moved: Share = 0.05
+    neighbours: Positive = 10
+    min_coverage: Share = 0.5
+    min_recall: Share = 0.95
+    sample: Positive = 500
+
+
 class Release(Section):
     """What may go live and be loaded.
 
@@ -210,12 +229,14 @@ class Params(Section):
     Attributes:
         name: of the recommender; several share a store, each with its own ledger. None: the source's name.
         seed: of every random draw.
-        candidates: what a night trains.
+        candidates: what a night trains on who watched what.
+        content_candidates: what it trains on content vectors as well; they also recommend what nobody has watched yet.
     """
 
     name: Name | None = None
     seed: int = 0
     candidates: list[CandidateName] = Field(default_factory=lambda: list(get_args(CandidateName)))
+    content_candidates: list[ContentCandidateName] = Field(default_factory=list)
     validation: Validate = Validate()
     prepare: Prepare = Prepare()
     encode: Encode = Encode()
@@ -223,7 +244,13 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     index: Index = Index()
+    refresh: Refresh = Refresh()
     release: Release = Release()
+
+    @property
+    def every_candidate(self) -> list[str]:
+        """All that a night trains, in the order in which ties are decided."""
+        return [*self.candidates, *self.content_candidates]
 
 
 def load_params(path: Path, overrides: Iterable[str] = ()) -> Params:

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from infra.errors import Refused
+from models.embedded import Embedded
 from models.protocol import Recommender, Vectors
 from models.ranking import by_axis, rank
 from models.sequences import Sequences
@@ -22,10 +23,18 @@ class Vocabulary:
     Attributes:
         to_own: `[tonight's videos]` int32 index in the model, -1 where the model does not know the video.
         to_tonight: `[the model's videos]` int32 index tonight, -1 where the video is gone.
+        listed: `[n]` int32, ascending: the model's videos that lists are made of.
     """
 
     to_own: NDArray[np.int32]
     to_tonight: NDArray[np.int32]
+    listed: NDArray[np.int32]
+
+    @classmethod
+    def of_tonight(cls, n_videos: int, *, known: int) -> "Vocabulary":
+        """A model of tonight, which may know more videos behind the vocabulary: those that nobody has watched."""
+        own = np.arange(n_videos, dtype=np.int32)
+        return cls(own, np.concatenate([own, np.full(known - n_videos, -1, np.int32)]), own)
 
 
 class Ranker:
@@ -37,13 +46,18 @@ class Ranker:
         self.name = name
         self.n_videos = n_videos
         self._recommender = recommender
-        self._vocabulary = vocabulary
         vectors = recommender.video_vectors()
+        known = int(vectors.shape[0])
         expected = n_videos if vocabulary is None else len(vocabulary.to_tonight)
-        if vectors.shape[0] != expected:
-            raise Refused(f"{name} must have a vector for each of {expected} videos. Received: {vectors.shape[0]}")
+        more = vocabulary is None and isinstance(recommender, Embedded) and known > expected
+        if known != expected and not more:
+            raise Refused(f"{name} must have a vector for each of {expected} videos. Received: {known}")
         self._refuse_unless_finite(vectors, "video")
-        self._videos = by_axis(vectors)
+        self._vocabulary = vocabulary or Vocabulary.of_tonight(n_videos, known=known)
+        listed = self._vocabulary.listed
+        self._videos = by_axis(vectors if len(listed) == known else vectors[listed])
+        self._place = np.full(known, -1, np.int32)
+        self._place[listed] = np.arange(len(listed), dtype=np.int32)
 
     def recommend(self, histories: Sequences, k: int) -> Lists:
         """`[viewers, k]` tonight's indices, best first, seen videos left out; -1 for none and for a video gone.
@@ -51,16 +65,14 @@ class Ranker:
         Raises:
             Refused: a vector or score is not finite.
         """
-        own = histories if self._vocabulary is None else _in(histories, self._vocabulary.to_own)
+        own = _renumbered(histories, self._vocabulary.to_own)
         vectors = self._recommender.viewer_vectors(own)
         self._refuse_unless_finite(vectors, "viewer")
         try:
-            lists, _ = rank(vectors, self._videos, own, k)
+            places, _ = rank(vectors, self._videos, _renumbered(own, self._place), k)
         except ValueError as error:
             raise Refused(f"{self.name} cannot be ranked: {error}") from error
-        if self._vocabulary is None:
-            return lists
-        return np.append(self._vocabulary.to_tonight, np.int32(-1))[lists]
+        return np.append(self._vocabulary.to_tonight[self._vocabulary.listed], np.int32(-1))[places]
 
     def _refuse_unless_finite(self, vectors: Vectors, whose: str) -> None:
         values = vectors.data if isinstance(vectors, sp.csr_array) else vectors
@@ -68,9 +80,9 @@ class Ranker:
             raise Refused(f"{self.name} must give finite {whose} vectors. Received: NaN or infinity in some")
 
 
-def _in(histories: Sequences, to_own: NDArray[np.int32]) -> Sequences:
-    """`histories` in the model's own indices; what it does not know is left out."""
-    own = to_own[histories.videos]
+def _renumbered(histories: Sequences, to: NDArray[np.int32]) -> Sequences:
+    """`histories` with `to` of each video for its index; those of -1 are left out."""
+    own = to[histories.videos]
     known = histories.where(own >= 0)
     return Sequences(known.offsets, own[own >= 0], known.times, known.weights)
 

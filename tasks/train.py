@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
@@ -16,6 +17,7 @@ from infra.errors import BadInput, Refused
 from models.catalogue import recommender
 from models.protocol import Diverged, Training
 from tasks import paths
+from tasks.encoded import Encoded
 from tasks.params import Params, load_params
 from tasks.prepared import Prepared
 from tasks.stage import stage, write_json
@@ -25,17 +27,27 @@ CHECKPOINTS = Path(".checkpoints")
 log = logging.getLogger(__name__)
 
 
-def train(name: str, prepared: Path, out: Path, metrics: Path, *, params: Params, checkpoints: Path) -> dict[str, Any]:
+def train(
+    name: str,
+    prepared: Path,
+    out: Path,
+    metrics: Path,
+    *,
+    params: Params,
+    checkpoints: Path,
+    encoded: Path | None = None,
+) -> dict[str, Any]:
     """Fit the candidate `name`, save it in `out`, and write what it took to the file `metrics`.
 
     Args:
-        name: one of `params.candidates`.
+        name: one of `params.every_candidate`.
         prepared: what `tasks.prepare` left.
         out: folder of the weights and config.
         metrics: JSON file: seconds of fitting, peak memory of this process, size of `out`, device, software,
             metrics by epoch.
         params: the whole tree.
         checkpoints: folder where a long training keeps its state; removed when it has ended well.
+        encoded: what `tasks.encode` left, for a candidate that reads content vectors.
 
     Returns:
         What `metrics` holds.
@@ -44,12 +56,13 @@ def train(name: str, prepared: Path, out: Path, metrics: Path, *, params: Params
         BadInput: `name` is no candidate of `params`.
         Refused: the training diverged or ran out of memory.
     """
-    if name not in params.candidates:
-        raise BadInput(f"A candidate is one of {', '.join(params.candidates)}. Received: {name}")
+    if name not in params.every_candidate:
+        raise BadInput(f"A candidate is one of {', '.join(params.every_candidate)}. Received: {name}")
     untrained = recommender(name, getattr(params.train, name))
     began = time.perf_counter()
     with _epoch_bar(name) as on_epoch:
-        data = _training(Prepared(prepared), params.seed, checkpoints, on_epoch)
+        content = Encoded(encoded).content() if encoded else None
+        data = replace(_training(Prepared(prepared), params.seed, checkpoints, on_epoch), content=content)
         try:
             facts = untrained.fit(data)
         except (Diverged, MemoryError) as error:
@@ -122,13 +135,15 @@ def _peak_bytes() -> int:
 
 def main(name: str) -> None:
     """The DVC stage of the candidate `name`."""
+    params = load_params(Path("params.yaml"))
     train(
         name,
         paths.PREPARED,
         paths.CANDIDATES / name,
         paths.TRAIN_METRICS / f"{name}.json",
-        params=load_params(Path("params.yaml")),
+        params=params,
         checkpoints=CHECKPOINTS / name,
+        encoded=paths.ENCODED if name in params.content_candidates else None,
     )
 
 

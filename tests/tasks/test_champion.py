@@ -36,7 +36,7 @@ def releases(tmp_path):
 
 def publish(releases, folder, recommender, ids, *, candidate="popularity"):
     recommender.save(folder / "model")
-    pl.DataFrame({"video_id": ids}).write_parquet(folder / "vocabulary.parquet")
+    known(*ids).write_parquet(folder / "vocabulary.parquet")
     return releases.publish(folder, build(folder, FACTS.model_copy(update={"candidate": candidate})))
 
 
@@ -118,20 +118,32 @@ def test_champion_and_candidate_with_one_model_have_equal_rows_whatever_the_orde
     assert theirs.equals(ours)
 
 
+def known(*ids, unwatched=()):
+    """A release's vocabulary."""
+    return pl.DataFrame({"video_id": ids, "first_seen": [None if one in unwatched else 1 for one in ids]})
+
+
 def test_vocabularies_are_matched_by_id():
-    found = between(pl.Series(["x", "a", "b"]), pl.Series(["b", "c", "a"]), called="champion")
+    found = between(known("x", "a", "b"), pl.Series(["b", "c", "a"]), called="champion")
     assert found.to_own.tolist() == [2, -1, 1]
     assert found.to_tonight.tolist() == [-1, 2, 0]
+    assert found.listed.tolist() == [0, 1, 2]
+
+
+def test_what_nobody_has_watched_then_or_since_is_in_no_list():
+    found = between(known("x", "a", "b", "c", unwatched=("b", "c")), pl.Series(["b", "a"]), called="champion")
+    assert found.listed.tolist() == [0, 1, 2]
+    assert found.to_tonight.tolist() == [-1, 1, 0, -1]
 
 
 def test_ids_of_another_type_are_refused():
     with pytest.raises(Refused, match=r"The champion must have video ids of tonight's type, String\. Received: Int64"):
-        between(pl.Series([1, 2]), pl.Series(["1", "2"]), called="champion")
+        between(known(1, 2), pl.Series(["1", "2"]), called="champion")
 
 
 def test_a_champion_that_knows_none_of_tonights_videos_scores_nothing(prepared):
     model = popularity([0, 1], n_videos=2)
-    nothing = Vocabulary(np.full(5, -1, np.int32), np.full(2, -1, np.int32))
+    nothing = Vocabulary(np.full(5, -1, np.int32), np.full(2, -1, np.int32), np.arange(2, dtype=np.int32))
     found = evaluate(Ranker(model, n_videos=5, name="champion", vocabulary=nothing), prepared, params=PARAMS)
     assert found.metrics["ndcg@3"] == 0
     assert np.isnan(found.metrics["novelty@3"])
