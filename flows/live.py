@@ -16,6 +16,7 @@ from lineage.attestation import check_attestation
 from lineage.books import Books
 from lineage.ledger import Draft, Entry, Ledger, recommenders
 from lineage.manifest import Manifest
+from lineage.prefix import release_by_prefix
 from lineage.promotion import rollback_target
 from lineage.releases import Releases
 from tasks.params import load_params
@@ -87,12 +88,10 @@ class Live:
 
     def release(self, prefix: str) -> tuple[list[Entry], Manifest]:
         """The release whose id starts with `prefix`, with the entries that made it live."""
-        entries = [entry for entry in self.ledger.entries() if entry.release.startswith(prefix)]
-        found = sorted({entry.release for entry in entries})
-        if len(found) != 1:
-            what = "Several releases" if found else "No release"
-            raise BadInput(f"{what} in the ledger of {self.name} with an id that starts so. Received: {prefix!r}")
-        return entries, self.releases.manifest(found[0])
+        entries = list(self.ledger.entries())
+        known = (entry.release for entry in entries)
+        found = release_by_prefix(prefix, known, where=f"in the ledger of {self.name}")
+        return [entry for entry in entries if entry.release == found], self.releases.manifest(found)
 
     def describe(self, prefix: str) -> dict[str, Any]:
         """A release for the screen: manifest, when it was live, its verdict's checks."""

@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.live import Live
 from infra.dvc_objects import DvcObjects
-from infra.errors import BadInput, NightreelError
+from infra.errors import NightreelError
 from infra.git import project_root
+from lineage.prefix import release_by_prefix
 from lineage.runs import RunRecord
 from lineage.verify import (
     Finding,
@@ -47,7 +48,7 @@ def verify(live: Live, release: str) -> Verification:
     """
     books = live.books
     known = releases_of(books)
-    chosen = known if release == ALL else [_one(known, release, live.name)]
+    chosen = known if release == ALL else [release_by_prefix(release, known, where=f"of {live.name}")]
     nights = [record for record in nights_of(books) if record.release in chosen]
     findings = (
         *verify_chain(books),
@@ -78,11 +79,3 @@ def _data(live: Live, nights: list[RunRecord]) -> Iterator[Finding]:
             yield Finding(kind="run", what=record.run, fault=str(error))
     folder = landing_folder(live.settings, live.name)
     yield from verify_landed(folder, kept, replaced=replaced_files(folder))
-
-
-def _one(known: list[str], prefix: str, name: str) -> str:
-    found = [release for release in known if release.startswith(prefix)]
-    if len(found) != 1:
-        what = "Several releases" if found else "No release"
-        raise BadInput(f"{what} of {name} with an id that starts so. Received: {prefix!r}")
-    return found[0]

@@ -17,6 +17,7 @@ from lineage.books import Books
 from lineage.canonical import sha256_of_file
 from lineage.differences import FileDifference, file_difference
 from lineage.manifest import Manifest
+from lineage.prefix import release_by_prefix
 from lineage.runs import records
 
 CANDIDATES = "data/candidates"
@@ -34,11 +35,8 @@ def made_by(prefix: str, books: Books) -> tuple[str, str]:
     """
     commits = {record.release: record.commit for record in records(books.store, books.name) if record.release}
     commits |= {entry.release: entry.commit for entry in books.ledger.entries() if entry.commit}
-    found = [release for release in commits if release.startswith(prefix)]
-    if len(found) != 1:
-        what = "Several releases" if found else "No release"
-        raise BadInput(f"{what} of {books.name} with an id that starts so. Received: {prefix!r}")
-    return found[0], commits[found[0]]
+    found = release_by_prefix(prefix, commits, where=f"of {books.name}")
+    return found, commits[found]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,18 @@
 """Backwards: from a release to the ledger, the verdict, the nights that made it, and every file that they read."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from infra.errors import BadInput
 from infra.stores import ObjectStore
 from lineage.intervals import intervals
 from lineage.ledger import Ledger
 from lineage.manifest import Manifest
+from lineage.prefix import release_by_prefix
 from lineage.releases import Releases
 from lineage.runs import RunRecord, records
 from lineage.snapshots import indexed
@@ -40,7 +40,8 @@ def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStor
         Refused: the release is damaged.
     """
     lives, nights = intervals(ledger.entries()), records(store, ledger.name)
-    found = _resolved(release, {*lives, *(night.release for night in nights if night.release)}, name=ledger.name)
+    known = (*lives, *(night.release for night in nights if night.release))
+    found = release_by_prefix(release, known, where=f"of {ledger.name}")
     retired = releases.is_retired(found)
     record = None if retired else releases.open(found) / "record"
     there = indexed(store, ledger.name)
@@ -56,14 +57,6 @@ def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStor
         "stages": record and _stages(record / "dvc.lock"),
         "snapshot": record and json.loads((record / "snapshot.json").read_text(encoding="utf-8"))["files"],
     }
-
-
-def _resolved(prefix: str, known: Iterable[str], *, name: str) -> str:
-    found = sorted(release for release in known if release.startswith(prefix))
-    if len(found) != 1:
-        what = "Several releases" if found else "No release"
-        raise BadInput(f"{what} of {name} with an id that starts so. Received: {prefix!r}")
-    return found[0]
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
