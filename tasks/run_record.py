@@ -1,12 +1,12 @@
 """The record of a night for lineage: what it read and what became of it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from infra.settings import Settings
 from lineage.attestation import Origin
+from lineage.canonical import utc_now
 from lineage.manifest import Manifest
 from lineage.runs import LandedFile, OriginFile, RunRecord
 from tasks import paths
@@ -56,7 +56,7 @@ def _record(checkout: Path, origin: Origin, code: str, facts: Mapping[str, Any],
         as_of=landed["as_of"],
         landed=tuple(_landed_file(part, arrived) for part in landed["parts"]),
         quarantined=read_json(checkout / paths.VALIDATION_METRICS)["quarantined"],
-        at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        at=utc_now(),
         **facts,
     )
 
