@@ -1,5 +1,6 @@
 """The manifest: every part of a release by its digest, and what it was made of. Its own digest names the release."""
 
+from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -87,6 +88,11 @@ class Manifest(Facts):
         if manifest.encoded() != data:
             raise Refused(f"{where} is not in canonical form.")
         return manifest
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of all packages of this environment, by name."""
+    return dict(sorted((found.name.lower(), found.version) for found in distributions()))
 
 
 def build(folder: Path, facts: Facts) -> Manifest:

@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-from importlib.metadata import distributions
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +9,7 @@ from pydantic import JsonValue
 
 from infra.errors import BadInput, Refused
 from lineage.canonical import sha256_of_file
-from lineage.manifest import Environment, Facts, Manifest, build
+from lineage.manifest import Environment, Facts, Manifest, build, installed_packages
 from tasks import paths
 from tasks.params import Params
 from tasks.prepared import Prepared
@@ -135,9 +134,4 @@ def _environment(checkout: Path) -> Environment:
     lock = checkout / LOCK
     if not lock.exists():
         raise BadInput(f"A release names its environment by the digest of {LOCK}, which is not in the checkout.")
-    return Environment(lock=sha256_of_file(lock), python=platform.python_version(), packages=packages())
-
-
-def packages() -> dict[str, str]:
-    """Versions of all packages of this environment, by name."""
-    return dict(sorted((found.name.lower(), found.version) for found in distributions()))
+    return Environment(lock=sha256_of_file(lock), python=platform.python_version(), packages=installed_packages())

@@ -7,11 +7,11 @@ from typing import Any
 from infra.settings import Settings
 from lineage.attestation import Origin
 from lineage.canonical import utc_now
-from lineage.manifest import Manifest
+from lineage.manifest import Manifest, installed_packages
 from lineage.runs import LandedFile, OriginFile, RunRecord
 from tasks import paths
 from tasks.arrivals import Arrivals
-from tasks.bundle import SNAPSHOT, packages, write_snapshot
+from tasks.bundle import SNAPSHOT, write_snapshot
 from tasks.landing import landing_folder
 from tasks.stage import read_json
 
@@ -35,7 +35,7 @@ def unjudged_record(checkout: Path, origin: Origin, *, code: str, settings: Sett
     """The record of the run in `checkout`, which came to what was live already, or what a person rolled back from."""
     facts = {
         "snapshot": write_snapshot(checkout, checkout.parent / SNAPSHOT.name),
-        "packages": packages(),
+        "packages": installed_packages(),
         "candidate": read_json(checkout / paths.INDEX_METRICS)["challenger"],
         "verdict": None,
         "release": None,
