@@ -8,17 +8,10 @@ from flows.live import Live
 from infra.dvc_objects import DvcObjects
 from infra.errors import NightreelError
 from infra.git import project_root
+from lineage.ledger import Entry
 from lineage.prefix import release_by_prefix
-from lineage.runs import RunRecord
-from lineage.verify import (
-    Finding,
-    nights_of,
-    releases_of,
-    verify_chain,
-    verify_index,
-    verify_records,
-    verify_release,
-)
+from lineage.runs import RunRecord, examined
+from lineage.verify import Finding, verify_chain, verify_index, verify_records, verify_release
 from lineage.verify_data import Kept, verify_alias, verify_landed, verify_run
 from lineage.verify_erasures import verify_erasures, verify_retirement
 from tasks.erase_landed import replaced_files
@@ -47,12 +40,15 @@ def verify(live: Live, release: str) -> Verification:
         BadInput: no release starts so, or several do.
     """
     books = live.books
-    known = releases_of(books)
+    entries, records = list(books.ledger.examined()), list(examined(books.store, books.name))
+    readable = [record for _, record in records if isinstance(record, RunRecord)]
+    named = {record.release for record in readable if record.release}
+    known = sorted(named | {entry.release for _, entry in entries if isinstance(entry, Entry)})
     chosen = known if release == ALL else [release_by_prefix(release, known, where=f"of {live.name}")]
-    nights = [record for record in nights_of(books) if record.release in chosen]
+    nights = [record for record in readable if record.release in chosen]
     findings = (
-        *verify_chain(books),
-        *verify_records(books),
+        *verify_chain(books, entries),
+        *verify_records(books, records),
         *verify_erasures(books),
         *(finding for one in chosen for finding in (*verify_release(books, one), *verify_retirement(books, one))),
         *_data(live, nights),
@@ -62,7 +58,7 @@ def verify(live: Live, release: str) -> Verification:
         name=live.name,
         releases=len(chosen),
         nights=len(nights),
-        entries=sum(1 for _ in books.ledger.examined()),
+        entries=len(entries),
         signature="; ".join(sorted({live.signature(one) for one in chosen})),
         findings=findings,
     )
