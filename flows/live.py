@@ -75,16 +75,12 @@ class Live:
     @property
     def head(self) -> Entry:
         """The live entry. Raises `BadInput` when there is none."""
-        head = self.ledger.head()
-        if head is None:
-            raise BadInput(f"Nothing is live for {self.name}: no challenger has passed the gate yet.")
-        return head
+        return self._there(self.ledger.head())
 
-    def bundle(self) -> Bundle:
-        """The live release, its ledger proven link by link, itself checked digest by digest."""
-        self.ledger.proven_head()
-        release = self.head.release
-        return Bundle(self.releases.open(release), self.releases.manifest(release).candidate)
+    def bundle(self) -> tuple[Entry, Bundle]:
+        """The live entry, its ledger proven link by link, and its release, checked digest by digest."""
+        head = self._there(self.ledger.proven_head())
+        return head, Bundle(self.releases.open(head.release), self.releases.manifest(head.release).candidate)
 
     def release(self, prefix: str) -> tuple[list[Entry], Manifest]:
         """The release whose id starts with `prefix`, with the entries that made it live."""
@@ -123,7 +119,8 @@ class Live:
 
     def status(self) -> dict[str, Any]:
         """What is live, in a few fields."""
-        head, manifest = self.head, self.releases.manifest(self.head.release)
+        head = self.head
+        manifest = self.releases.manifest(head.release)
         return {
             "recommender": self.name,
             "live release": head.release,
@@ -163,8 +160,9 @@ class Live:
             )
         if override_until is not None:
             _refuse_needless(version, verdict, override_until)
-        if tags["nightreel.release"] == self.head.release:
-            raise Refused(f"Model version {version} of {self.name} is live already, as entry {self.head.seq}.")
+        head = self.head
+        if tags["nightreel.release"] == head.release:
+            raise Refused(f"Model version {version} of {self.name} is live already, as entry {head.seq}.")
         return self._go_live(
             Draft(
                 action="override" if override_until else "promote",
@@ -182,6 +180,11 @@ class Live:
         target = rollback_target(self.ledger, self.releases, to=to)
         known = target.model_dump(include={"release", "model_version", "commit", "verdict"})
         return self._go_live(Draft(action="rollback", by=self.settings.who, reason=reason, **known))
+
+    def _there(self, head: Entry | None) -> Entry:
+        if head is None:
+            raise BadInput(f"Nothing is live for {self.name}: no challenger has passed the gate yet.")
+        return head
 
     def _go_live(self, draft: Draft) -> Entry:
         return make_live(draft, self.books, self.registry, after=self.ledger.head())
