@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.verdict_page import figure
+from infra.git import run_ref
 
 Content = TypeVar("Content")
 BESIDE_TITLE = 40  # characters of a line of recommendations that are not title
@@ -56,7 +57,7 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
         "rows": f"{outcome['rows']:,}, {outcome['quarantined']:,} in quarantine",
         "release": outcome["release"] and f"{outcome['release'][:12]}, ledger entry {outcome['seq']}",
         "model version": outcome["model_version"],
-        "run": f"{outcome['run']} (git ref refs/nightreel/runs/{outcome['run']})",
+        "run": f"{outcome['run']} (git ref {run_ref(outcome['run'])})",
         "data docs": outcome["docs"] and _from_here(outcome["docs"]),
         "seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in outcome["seconds"].items()),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from infra.git import run_ref
 from infra.stores import ObjectStore
 from lineage.intervals import intervals
 from lineage.ledger import Ledger
@@ -16,8 +17,6 @@ from lineage.prefix import release_by_prefix
 from lineage.releases import Releases
 from lineage.runs import RunRecord, records
 from lineage.snapshots import indexed
-
-RUN_REF = "refs/nightreel/runs/"
 
 
 def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStore) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _night(night: RunRecord, *, indexed: bool) -> dict[str, Any]:
-    found = {"ref": f"{RUN_REF}{night.run}", "mlflow_run": night.run, "indexed": indexed}
+    found = {"ref": run_ref(night.run), "mlflow_run": night.run, "indexed": indexed}
     return night.model_dump(mode="json") | found
 
 
