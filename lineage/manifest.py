@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from infra.errors import BadInput, Refused
 from lineage.canonical import Commit, Digest, canonical, sha256, sha256_of_file
 
+SNAPSHOT_PART = "record/snapshot.json"  # the manifest of the data that a release was trained on
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -16,7 +16,7 @@ from infra.git import show
 from lineage.books import Books
 from lineage.canonical import sha256_of_file
 from lineage.differences import FileDifference, file_difference
-from lineage.manifest import Manifest
+from lineage.manifest import SNAPSHOT_PART, Manifest
 from lineage.prefix import release_by_prefix
 from lineage.runs import records
 
@@ -63,7 +63,7 @@ class Recorded:
             Refused: the release is damaged or retired, or records no snapshot.
         """
         manifest, folder = books.releases.manifest(release), books.releases.open(release)
-        if "record/snapshot.json" not in manifest.parts:
+        if SNAPSHOT_PART not in manifest.parts:
             raise Refused(f"Release {release[:12]} records no snapshot, so nothing says what it was trained on.")
         config = show(commit, ".dvc/config", at=repository).decode()
         return cls(manifest, folder, commit, repository, DvcObjects(with_committed_remote(books.settings, config)))
@@ -82,7 +82,7 @@ class Recorded:
     @cached_property
     def snapshot(self) -> dict[str, str]:
         """SHA-256 of each file of the validated and prepared data."""
-        return {path: file["sha256"] for path, file in self.read("record/snapshot.json")["files"].items()}
+        return {path: file["sha256"] for path, file in self.read(SNAPSHOT_PART)["files"].items()}
 
     @property
     def candidates(self) -> list[str]:

@@ -15,13 +15,11 @@ from lineage.attestation import check_attestation
 from lineage.books import Books
 from lineage.canonical import sha256, sha256_of_file
 from lineage.ledger import BrokenChain, Entry
-from lineage.manifest import Manifest
+from lineage.manifest import SNAPSHOT_PART, Manifest
 from lineage.releases import blob_key, manifest_key
 from lineage.retirement import is_retired
 from lineage.runs import RunRecord
 from lineage.snapshots import SNAPSHOTS, USERS_FILE, VIDEOS_FILE
-
-SNAPSHOT = "record/snapshot.json"
 
 
 class Finding(BaseModel):
@@ -102,7 +100,7 @@ def _record(books: Books, record: RunRecord) -> Iterator[Finding]:
     if record.release is None or is_retired(books.store, record.release):
         return
     try:
-        snapshot = books.releases.manifest(record.release).parts[SNAPSHOT].sha256
+        snapshot = books.releases.manifest(record.release).parts[SNAPSHOT_PART].sha256
     except NightreelError as error:
         yield Finding(kind="run record", what=record.key, fault=str(error))
         return
@@ -129,7 +127,7 @@ def verify_index(books: Books, record: RunRecord) -> Iterator[Finding]:
     """The stored index of a snapshot against the digest that the snapshot's manifest has of it."""
     if record.release is None or is_retired(books.store, record.release):
         return
-    files = stored_json(books, books.releases.manifest(record.release), SNAPSHOT)["files"]
+    files = stored_json(books, books.releases.manifest(record.release), SNAPSHOT_PART)["files"]
     for table in (USERS_FILE, VIDEOS_FILE):
         key = f"{SNAPSHOTS}{books.name}/{record.snapshot}/{table}"
         recorded = files.get(f"data/prepared/index/{table}", {}).get("sha256")

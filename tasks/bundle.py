@@ -9,14 +9,13 @@ from pydantic import JsonValue
 
 from infra.errors import BadInput, Refused
 from lineage.canonical import sha256_of_file
-from lineage.manifest import Environment, Facts, Manifest, build, installed_packages
+from lineage.manifest import SNAPSHOT_PART, Environment, Facts, Manifest, build, installed_packages
 from tasks import paths
 from tasks.params import Params
 from tasks.prepared import Prepared
 from tasks.stage import read_json, write_json
 
 LOCK = Path("requirements.lock")
-SNAPSHOT = Path("record/snapshot.json")
 RECORD = (
     paths.LANDED,
     paths.VALIDATION_METRICS,
@@ -50,7 +49,7 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
         raise Refused(
             f"A release needs all its parts; {error.filename} of candidate {challenger} is missing"
         ) from error
-    write_snapshot(checkout, out / SNAPSHOT)
+    write_snapshot(checkout, out / SNAPSHOT_PART)
     facts = Facts(
         name=str(params.name),
         candidate=challenger,
