@@ -42,7 +42,9 @@ def main() -> None:
             "status: head": _timed(books.ledger.head)[0],
             "load: proven head, seen before": _timed(books.ledger.proven_head)[0],
             "append": _appends(books, head),
-            "audit verify: every link and signature": _timed(lambda: list(verify_chain(books)), times=1)[0],
+            "audit verify: every link and signature": _timed(
+                lambda: list(verify_chain(books, books.ledger.examined())), times=1
+            )[0],
         }
         for name, seconds in rows.items():
             table.add_row(name, f"{seconds * 1000:,.1f}", f"{seconds / walk:.3f}")

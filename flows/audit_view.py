@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from flows.verdict_page import figure
+from lineage.moments import minute, span
 
 SHORT = 12  # characters of a digest where people look; JSON has them all
 
@@ -71,11 +72,11 @@ def _totals(found: Mapping[str, Any]) -> str:
 
 def _begun(life: Mapping[str, Any]) -> str:
     action = f"[yellow]override, expires {life['expires']}[/]" if life["action"] == "override" else life["action"]
-    return f"{_time(life['at'])} ({life['seq']}, {action})"
+    return f"{minute(life['at'])} ({life['seq']}, {action})"
 
 
 def _ended(life: Mapping[str, Any]) -> str:
-    return f"{_time(life['until'])} ({life['until_seq']})" if life["until"] else "[green]live now[/]"
+    return f"{minute(life['until'])} ({life['until_seq']})" if life["until"] else "[green]live now[/]"
 
 
 def _never(release: Mapping[str, Any]) -> str:
@@ -86,8 +87,8 @@ def _never(release: Mapping[str, Any]) -> str:
 def _add_entries(root: Tree, entries: Sequence[Mapping[str, Any]]) -> None:
     branch = root.add("ledger" if entries else "ledger: it was never live")
     for entry in entries:
-        until = f"until entry {entry['until_seq']}, {_time(entry['until'])}" if entry["until"] else "live now"
-        line = branch.add(f"entry {entry['seq']}, {entry['action']}, {_time(entry['at'])}, {until}")
+        until = f"until entry {entry['until_seq']}, {minute(entry['until'])}" if entry["until"] else "live now"
+        line = branch.add(f"entry {entry['seq']}, {entry['action']}, {minute(entry['at'])}, {until}")
         line.add(escape(f"by {entry['by']}: {entry['reason']}"))
         if entry["expires"]:
             line.add(f"[yellow]an override: it passed no gate; expires {entry['expires']}[/]")
@@ -108,7 +109,7 @@ def _add_verdict(root: Tree, verdict: Mapping[str, Any] | None) -> None:
 
 
 def _add_night(root: Tree, night: Mapping[str, Any]) -> None:
-    branch = root.add(escape(f"night {night['run']}, {_time(night['at'])}"))
+    branch = root.add(escape(f"night {night['run']}, {minute(night['at'])}"))
     branch.add(escape(f"model version {night['model_version']}, MLflow run with nightreel.key {night['mlflow_run']}"))
     branch.add(escape(f"run commit {night['commit']} ({night['ref']})"))
     branch.add(f"code commit {night['code']}" + ("" if night["clean"] else " [yellow]with uncommitted changes[/]"))
@@ -124,8 +125,8 @@ def _add_night(root: Tree, night: Mapping[str, Any]) -> None:
 
 def _add_landed(branch: Tree, part: Mapping[str, Any]) -> None:
     rows = "" if part["first_rows"] is None else f", {part['first_rows']:,} rows at first"
-    days = f", {_span(part['days'])}" if part["days"] else ""
-    arrived = f", landed {_time(part['landed_at'])}" if part["landed_at"] else ""
+    days = f", {span(part['days'])}" if part["days"] else ""
+    arrived = f", landed {minute(part['landed_at'])}" if part["landed_at"] else ""
     file = branch.add(f"{part['table']} {_short(part['sha256'])}, {part['bytes']:,} bytes{rows}{days}{arrived}")
     for origin in part["origins"]:
         marks = f"sha-256 {_short(origin['sha256'])}" + (f", etag {origin['etag']}" if origin["etag"] else "")
@@ -155,15 +156,5 @@ def _add_snapshot(root: Tree, files: Mapping[str, Mapping[str, Any]] | None) -> 
         branch.add(escape(f"{path}: {rows}{file['bytes']:,} bytes, sha-256 {_short(file['sha256'])}"))
 
 
-def _span(days: Sequence[str]) -> str:
-    """`2016-10-13 to 2016-10-16 (4 days)`: a log of years has thousands; JSON lists each."""
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days):,} days)"
-
-
 def _short(digest: str | None) -> str:
     return (digest or "")[:SHORT]
-
-
-def _time(at: str) -> str:
-    """To the minute, as the ledger's own table has it."""
-    return at[:16].replace("T", " ")

@@ -136,8 +136,8 @@ def recommend(
     from flows.view import show, show_recommended
 
     live = Live.open(name)
-    answer = live.bundle().recommend(user, k=k)
-    head = live.head
+    head, bundle = live.bundle()
+    answer = bundle.recommend(user, k=k)
     row = {"user": user, "release": head.release, "seq": head.seq, "reason": answer.reason}
     row["signature"] = live.signature(head.release)
     show(row | {"videos": answer.videos}, show_recommended, as_json=as_json)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.view import show_fields
+from lineage.moments import minute
 
 Row = Mapping[str, Any]
 FEW = 12  # things named one by one; of more, their number by the place where they lie
@@ -21,7 +22,7 @@ def show_erasure(console: Console, told: Mapping[str, Any]) -> None:
         {
             "erasure": f"{erasure['seq']} of {erasure['name']}",
             "viewer": f"HMAC-SHA256 {erasure['subject']}, key {erasure['key_id']}",
-            "recorded": f"{erasure['at'][:16].replace('T', ' ')} UTC by {erasure['by']}",
+            "recorded": f"{minute(erasure['at'])} UTC by {erasure['by']}",
             "reason": erasure["reason"],
         },
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from flows.known_runs import KnownRun, known_runs
-from infra.dvc_removal import CACHE, DvcPlaces
+from infra.dvc_objects import CACHE
+from infra.dvc_removal import DvcPlaces
 from infra.registry import Registry
 from infra.stores import Missing
 from lineage.books import Books

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.dvc_removal import outs_of
 from infra.errors import BadInput
-from infra.git import git, show
+from infra.git import RUN_REFS, git, show
 from infra.stores import Missing
 from lineage.books import Books
 from lineage.releases import blob_key
@@ -16,7 +16,6 @@ from lineage.runs import RUNS, RunRecord, records
 from tasks import paths
 from tasks.stage import read_json
 
-REFS = "refs/nightreel/runs"
 LOCK = "record/dvc.lock"
 PARALLEL = 8
 
@@ -90,8 +89,8 @@ def _released_outs(books: Books, release: str | None) -> dict[str, str]:
 
 def _committed(root: Path) -> Iterator[tuple[str, KnownRun]]:
     """Each commit that a run has made, newest first, and the run."""
-    for ref in git("for-each-ref", "--format=%(refname)", REFS, at=root).splitlines():
-        run = ref.removeprefix(f"{REFS}/")
+    for ref in git("for-each-ref", "--format=%(refname)", RUN_REFS, at=root).splitlines():
+        run = ref.removeprefix(f"{RUN_REFS}/")
         own = git("log", "--format=%H", "--fixed-strings", f"--grep=Night {run}: ", ref, at=root).splitlines()
         for commit in own:
             yield commit, KnownRun(run, str(json.loads(show(commit, paths.LANDED.as_posix(), at=root))["name"]))

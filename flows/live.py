@@ -16,6 +16,7 @@ from lineage.attestation import check_attestation
 from lineage.books import Books
 from lineage.ledger import Draft, Entry, Ledger, recommenders
 from lineage.manifest import Manifest
+from lineage.prefix import release_by_prefix
 from lineage.promotion import rollback_target
 from lineage.releases import Releases
 from tasks.params import load_params
@@ -74,25 +75,19 @@ class Live:
     @property
     def head(self) -> Entry:
         """The live entry. Raises `BadInput` when there is none."""
-        head = self.ledger.head()
-        if head is None:
-            raise BadInput(f"Nothing is live for {self.name}: no challenger has passed the gate yet.")
-        return head
+        return self._there(self.ledger.head())
 
-    def bundle(self) -> Bundle:
-        """The live release, its ledger proven link by link, itself checked digest by digest."""
-        self.ledger.proven_head()
-        release = self.head.release
-        return Bundle(self.releases.open(release), self.releases.manifest(release).candidate)
+    def bundle(self) -> tuple[Entry, Bundle]:
+        """The live entry, its ledger proven link by link, and its release, checked digest by digest."""
+        head = self._there(self.ledger.proven_head())
+        return head, Bundle(self.releases.open(head.release), self.releases.manifest(head.release).candidate)
 
     def release(self, prefix: str) -> tuple[list[Entry], Manifest]:
         """The release whose id starts with `prefix`, with the entries that made it live."""
-        entries = [entry for entry in self.ledger.entries() if entry.release.startswith(prefix)]
-        found = sorted({entry.release for entry in entries})
-        if len(found) != 1:
-            what = "Several releases" if found else "No release"
-            raise BadInput(f"{what} in the ledger of {self.name} with an id that starts so. Received: {prefix!r}")
-        return entries, self.releases.manifest(found[0])
+        entries = list(self.ledger.entries())
+        known = (entry.release for entry in entries)
+        found = release_by_prefix(prefix, known, where=f"in the ledger of {self.name}")
+        return [entry for entry in entries if entry.release == found], self.releases.manifest(found)
 
     def describe(self, prefix: str) -> dict[str, Any]:
         """A release for the screen: manifest, when it was live, its verdict's checks."""
@@ -124,7 +119,8 @@ class Live:
 
     def status(self) -> dict[str, Any]:
         """What is live, in a few fields."""
-        head, manifest = self.head, self.releases.manifest(self.head.release)
+        head = self.head
+        manifest = self.releases.manifest(head.release)
         return {
             "recommender": self.name,
             "live release": head.release,
@@ -164,8 +160,9 @@ class Live:
             )
         if override_until is not None:
             _refuse_needless(version, verdict, override_until)
-        if tags["nightreel.release"] == self.head.release:
-            raise Refused(f"Model version {version} of {self.name} is live already, as entry {self.head.seq}.")
+        head = self.head
+        if tags["nightreel.release"] == head.release:
+            raise Refused(f"Model version {version} of {self.name} is live already, as entry {head.seq}.")
         return self._go_live(
             Draft(
                 action="override" if override_until else "promote",
@@ -183,6 +180,11 @@ class Live:
         target = rollback_target(self.ledger, self.releases, to=to)
         known = target.model_dump(include={"release", "model_version", "commit", "verdict"})
         return self._go_live(Draft(action="rollback", by=self.settings.who, reason=reason, **known))
+
+    def _there(self, head: Entry | None) -> Entry:
+        if head is None:
+            raise BadInput(f"Nothing is live for {self.name}: no challenger has passed the gate yet.")
+        return head
 
     def _go_live(self, draft: Draft) -> Entry:
         return make_live(draft, self.books, self.registry, after=self.ledger.head())

@@ -6,18 +6,12 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.live import Live
 from infra.dvc_objects import DvcObjects
-from infra.errors import BadInput, NightreelError
+from infra.errors import NightreelError
 from infra.git import project_root
-from lineage.runs import RunRecord
-from lineage.verify import (
-    Finding,
-    nights_of,
-    releases_of,
-    verify_chain,
-    verify_index,
-    verify_records,
-    verify_release,
-)
+from lineage.ledger import Entry
+from lineage.prefix import release_by_prefix
+from lineage.runs import RunRecord, examined
+from lineage.verify import Finding, verify_chain, verify_index, verify_records, verify_release
 from lineage.verify_data import Kept, verify_alias, verify_landed, verify_run
 from lineage.verify_erasures import verify_erasures, verify_retirement
 from tasks.erase_landed import replaced_files
@@ -46,12 +40,15 @@ def verify(live: Live, release: str) -> Verification:
         BadInput: no release starts so, or several do.
     """
     books = live.books
-    known = releases_of(books)
-    chosen = known if release == ALL else [_one(known, release, live.name)]
-    nights = [record for record in nights_of(books) if record.release in chosen]
+    entries, records = list(books.ledger.examined()), list(examined(books.store, books.name))
+    readable = [record for _, record in records if isinstance(record, RunRecord)]
+    named = {record.release for record in readable if record.release}
+    known = sorted(named | {entry.release for _, entry in entries if isinstance(entry, Entry)})
+    chosen = known if release == ALL else [release_by_prefix(release, known, where=f"of {live.name}")]
+    nights = [record for record in readable if record.release in chosen]
     findings = (
-        *verify_chain(books),
-        *verify_records(books),
+        *verify_chain(books, entries),
+        *verify_records(books, records),
         *verify_erasures(books),
         *(finding for one in chosen for finding in (*verify_release(books, one), *verify_retirement(books, one))),
         *_data(live, nights),
@@ -61,7 +58,7 @@ def verify(live: Live, release: str) -> Verification:
         name=live.name,
         releases=len(chosen),
         nights=len(nights),
-        entries=sum(1 for _ in books.ledger.examined()),
+        entries=len(entries),
         signature="; ".join(sorted({live.signature(one) for one in chosen})),
         findings=findings,
     )
@@ -78,11 +75,3 @@ def _data(live: Live, nights: list[RunRecord]) -> Iterator[Finding]:
             yield Finding(kind="run", what=record.run, fault=str(error))
     folder = landing_folder(live.settings, live.name)
     yield from verify_landed(folder, kept, replaced=replaced_files(folder))
-
-
-def _one(known: list[str], prefix: str, name: str) -> str:
-    found = [release for release in known if release.startswith(prefix)]
-    if len(found) != 1:
-        what = "Several releases" if found else "No release"
-        raise BadInput(f"{what} of {name} with an id that starts so. Received: {prefix!r}")
-    return found[0]

@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.verdict_page import figure
+from infra.git import run_ref
+from lineage.moments import minute
 
 Content = TypeVar("Content")
 BESIDE_TITLE = 40  # characters of a line of recommendations that are not title
@@ -56,7 +58,7 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
         "rows": f"{outcome['rows']:,}, {outcome['quarantined']:,} in quarantine",
         "release": outcome["release"] and f"{outcome['release'][:12]}, ledger entry {outcome['seq']}",
         "model version": outcome["model_version"],
-        "run": f"{outcome['run']} (git ref refs/nightreel/runs/{outcome['run']})",
+        "run": f"{outcome['run']} (git ref {run_ref(outcome['run'])})",
         "data docs": outcome["docs"] and _from_here(outcome["docs"]),
         "seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in outcome["seconds"].items()),
     }
@@ -135,9 +137,8 @@ def show_releases(console: Console, entries: Sequence[Mapping[str, Any]]) -> Non
     """The ledger, oldest first."""
     table = _table("entry", "action", "release", "version", "at (UTC)", "by", "reason", wrapped=("by", "reason"))
     for entry in entries:
-        at = entry["at"][:16].replace("T", " ")
         action = f"override until {entry['expires']}" if entry["expires"] else entry["action"]
-        fields = (entry["seq"], action, entry["release"][:12], entry["model_version"], at)
+        fields = (entry["seq"], action, entry["release"][:12], entry["model_version"], minute(entry["at"]))
         table.add_row(*(_cell(value) for value in (*fields, entry["by"], entry["reason"])))
     console.print(table)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.git import git, snapshot
+from infra.git import git, run_ref, snapshot
 from infra.locks import locked
 from infra.settings import Settings
 
@@ -81,7 +81,7 @@ class Checkout:
     @property
     def ref(self) -> str:
         """The git ref of the run's result."""
-        return f"refs/nightreel/runs/{self.run}"
+        return run_ref(self.run)
 
     def record(self, message: str) -> str:
         """Commit what the run has made and point the run's ref at it; the commit's id."""

@@ -7,7 +7,7 @@ MD5 ends in `.dir`. DVC itself would delete an object that it finds damaged, and
 import configparser
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,34 @@ from infra.settings import Settings
 from infra.stores import FolderStore, Missing, ObjectStore, checked_key, open_store
 
 FOLDER = ".dir"
+OBJECTS = "files/md5/"
+CACHE, REMOTE = "cache", "remote"
+
+
+def object_key(md5: str) -> str:
+    """Where the cache and a remote have the object that DVC names `md5`."""
+    return f"{OBJECTS}{md5[:2]}/{md5[2:]}"
+
+
+def downloads(places: Iterable[tuple[str, ObjectStore]], md5: str, path: Path) -> Iterator[str]:
+    """Copy an object to `path` from one place after another; the name of each that had it, once its copy is there."""
+    for place, store in places:
+        try:
+            store.download(object_key(md5), path)
+        except Missing:
+            continue
+        yield place
+
+
+def folder_lists(places: Iterable[tuple[str, ObjectStore]], md5: str) -> Iterator[dict[str, str] | None]:
+    """MD5 by path of the files of the folder `md5`, by each place's list of them; None for a list unlike its name."""
+    for _, store in places:
+        try:
+            listed = store.get(object_key(md5))
+        except Missing:
+            continue
+        fits = f"{hashlib.md5(listed, usedforsecurity=False).hexdigest()}{FOLDER}" == md5
+        yield {file["relpath"]: file["md5"] for file in json.loads(listed)} if fits else None
 
 
 def with_committed_remote(settings: Settings, config: str) -> Settings:
@@ -55,14 +83,10 @@ class DvcObjects:
         if not md5.endswith(FOLDER):
             raise Refused(f"{called} must be a folder in dvc.lock. Received: {md5}")
         found = False
-        for store in self._places():
-            try:
-                listed = store.get(_key(md5))
-            except Missing:
-                continue
+        for listed in folder_lists(self._places(), md5):
+            if listed is not None:
+                return {checked_key(path): file for path, file in listed.items()}
             found = True
-            if f"{_md5(listed)}{FOLDER}" == md5:
-                return {checked_key(file["relpath"]): file["md5"] for file in json.loads(listed)}
         if found:
             raise Refused(f"The list of the files of {called} (DVC object {md5}) was changed and fits no copy's name.")
         raise self._missing(called, md5)
@@ -77,44 +101,30 @@ class DvcObjects:
             Refused: neither place has it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        for store in self._places():
-            try:
-                store.download(_key(md5), path)
-            except Missing:
-                continue
+        for _ in downloads(self._places(), md5, path):
             return _md5_of_file(path) == md5
         raise self._missing(called, md5)
 
     def fetch_whole(self, md5: str, path: Path) -> bool:
         """Copy the object to `path` from the first place whose bytes fit its name; False when there is none."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        for store in self._places():
-            try:
-                store.download(_key(md5), path)
-            except Missing:
-                continue
-            if _md5_of_file(path) == md5:
-                return True
-        path.unlink(missing_ok=True)
-        return False
+        whole = any(_md5_of_file(path) == md5 for _ in downloads(self._places(), md5, path))
+        if not whole:
+            path.unlink(missing_ok=True)
+        return whole
 
     def copies(self, md5: str) -> list[Copy]:
         """Every copy of an object, read to its end; none where neither place has it."""
-        found = []
         with TemporaryDirectory() as folder:
             path = Path(folder) / "object"
-            for store, place in zip(self._places(), ("cache", "remote"), strict=False):
-                try:
-                    store.download(_key(md5), path)
-                except Missing:
-                    continue
-                found.append(Copy(place, _md5_of_file(path), _sha256_of_file(path)))
-        return found
+            return [
+                Copy(place, _md5_of_file(path), _sha256_of_file(path)) for place in downloads(self._places(), md5, path)
+            ]
 
-    def _places(self) -> Iterator[ObjectStore]:
-        yield FolderStore(self.settings.home_dir / "cache")
+    def _places(self) -> Iterator[tuple[str, ObjectStore]]:
+        yield CACHE, FolderStore(self.settings.home_dir / "cache")
         if self.settings.remote:
-            yield self._remote
+            yield REMOTE, self._remote
 
     @cached_property
     def _remote(self) -> ObjectStore:
@@ -126,14 +136,6 @@ class DvcObjects:
             f"{called} is neither in the DVC cache {self.settings.home_dir / 'cache'} {remote} "
             f"(DVC object {md5}), so it cannot be compared."
         )
-
-
-def _key(md5: str) -> str:
-    return f"files/md5/{md5[:2]}/{md5[2:]}"
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _sha256_of_file(path: Path) -> str:

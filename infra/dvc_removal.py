@@ -3,22 +3,17 @@
 DVC itself only collects all that nothing names any more, which in a shared remote is other people's work.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from infra.dvc_objects import FOLDER, with_committed_remote
+from infra.dvc_objects import CACHE, FOLDER, OBJECTS, downloads, folder_lists, object_key, with_committed_remote
 from infra.settings import Settings
-from infra.stores import FolderStore, Missing, ObjectStore, open_store
+from infra.stores import FolderStore, ObjectStore, open_store
 
-CACHE = "cache"
-OBJECTS = "files/md5/"
 RUN_CACHE = "runs/"
 PARALLEL = 8
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where LibYAML is there
@@ -59,24 +54,20 @@ class DvcPlaces:
 
     def fetch(self, md5: str, path: Path) -> Path | None:
         """Copy an object to `path` from the first place that has it; None when none has."""
-        for store in self.stores.values():
-            with suppress(Missing):
-                store.download(_key(md5), path)
-                return path
-        return None
+        return next((path for _ in downloads(self.stores.items(), md5, path)), None)
 
     def present(self, md5s: Iterable[str]) -> dict[str, list[str]]:
         """Which of the objects each place has; files before the folders that list them, as `remove` wants them."""
         wanted = sorted(md5s, key=lambda md5: (md5.endswith(FOLDER), md5))
         there = {place: set(store.keys(OBJECTS)) for place, store in self.stores.items()}
-        return {place: [md5 for md5 in wanted if _key(md5) in keys] for place, keys in there.items()}
+        return {place: [md5 for md5 in wanted if object_key(md5) in keys] for place, keys in there.items()}
 
     def remove(self, place: str, md5s: Iterable[str]) -> None:
         """Remove objects from a place. Lists of folders go last, so that a removal that is killed can be taken up."""
         wanted = list(md5s)
         for kind in (False, True):
             with ThreadPoolExecutor(PARALLEL) as pool:
-                keys = [_key(md5) for md5 in wanted if md5.endswith(FOLDER) is kind]
+                keys = [object_key(md5) for md5 in wanted if md5.endswith(FOLDER) is kind]
                 list(pool.map(self.stores[place].delete, keys))
 
     def forget(self, md5s: Iterable[str]) -> None:
@@ -89,21 +80,11 @@ class DvcPlaces:
 
     def unclaimed(self, claimed: Iterable[str]) -> dict[str, Path]:
         """Objects in the cache, by MD5, that are not among `claimed`: what killed and discarded steps have left."""
-        known = {_key(md5) for md5 in claimed}
+        known = {object_key(md5) for md5 in claimed}
         keys = (key for key in self.stores[CACHE].keys(OBJECTS) if key not in known)
         return {key.removeprefix(OBJECTS).replace("/", ""): self.cache / key for key in keys}
 
     def _listed(self, md5: str) -> dict[str, str]:
         """MD5 by path of the files of a folder; nothing where no place has a list that fits its name."""
-        for store in self.stores.values():
-            try:
-                data = store.get(_key(md5))
-            except Missing:
-                continue
-            if f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}{FOLDER}" == md5:
-                return {file["relpath"]: file["md5"] for file in json.loads(data)}
-        return {}
-
-
-def _key(md5: str) -> str:
-    return f"{OBJECTS}{md5[:2]}/{md5[2:]}"
+        lists = folder_lists(self.stores.items(), md5)
+        return next((listed for listed in lists if listed is not None), {})

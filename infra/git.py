@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 
 from infra.errors import BadInput
 
+RUN_REFS = "refs/nightreel/runs"
+BRING_RUNS = f"`git fetch REMOTE '{RUN_REFS}/*:{RUN_REFS}/*'`"
 IDENTITY = {
     "GIT_AUTHOR_NAME": "nightreel",
     "GIT_AUTHOR_EMAIL": "nightreel@localhost",
@@ -41,10 +43,14 @@ def show(commit: str, path: str, *, at: Path) -> bytes:
     done = subprocess.run(["git", "show", f"{commit}:{path}"], cwd=at, capture_output=True, check=False)
     if done.returncode != 0:
         raise BadInput(
-            f"Commit {commit[:12]} with {path} is not in the checkout {at}. Bring the runs with `git fetch REMOTE "
-            "'refs/nightreel/runs/*:refs/nightreel/runs/*'`."
+            f"Commit {commit[:12]} with {path} is not in the checkout {at}. Bring the runs with {BRING_RUNS}."
         )
     return done.stdout
+
+
+def run_ref(run: str) -> str:
+    """The git ref of a run's result."""
+    return f"{RUN_REFS}/{run}"
 
 
 def project_root(start: Path | None = None) -> Path:

@@ -14,7 +14,7 @@ import yaml
 
 from infra.stores import Missing, ObjectStore
 from lineage.canonical import canonical
-from lineage.manifest import Manifest
+from lineage.manifest import SNAPSHOT_PART, Manifest
 from lineage.signing import Signer, Trust, Untrusted
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -100,7 +100,7 @@ def _definition(folder: Path, manifest: Manifest, origin: Origin) -> dict[str, A
             {"name": "code", "digest": {"gitCommit": manifest.code}},
             {"name": "requirements.lock", "digest": {"sha256": manifest.environment.lock}},
             *_landed(_read(folder / "record/landed.json")),
-            *_snapshot(_read(folder / "record/snapshot.json")),
+            *_snapshot(_read(folder / SNAPSHOT_PART)),
             *({"uri": f"pkg:pypi/{name}@{version}"} for name, version in sorted(manifest.environment.packages.items())),
         ],
     }

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,7 +19,7 @@ from infra.errors import BadInput, Refused
 from infra.secret_file import make_secret
 from infra.settings import Settings
 from infra.stores import ObjectStore
-from lineage.canonical import Digest, canonical, sha256
+from lineage.canonical import Digest, canonical, sha256, utc_now
 from lineage.signing import Signer, Trust, Untrusted, read_envelope
 
 log = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ class Erasures:
             _refuse_foreign(known, key)
             if found := next((one for one in known if one.subject == subject), None):
                 return found
-            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            at = utc_now()
             seq = known[-1].seq + 1 if known else 1
             made = Erasure(name=self.name, seq=seq, subject=subject, key_id=key.id, by=by, at=at, reason=reason)
             envelope = signer.envelope(canonical(made.model_dump()), payload_type=ERASURE_TYPE)

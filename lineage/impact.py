@@ -88,6 +88,7 @@ def impact(query: Query, *, ledger: Ledger, store: ObjectStore) -> dict[str, Any
     lives = intervals(ledger.entries())
     holders, unindexed = _holders(query, nights, store=store, name=ledger.name)
     reached = [night for night in nights if query.matches(night, holders=holders)]
+    recorded = {night.release for night in nights}
     by_release: dict[str, list[RunRecord]] = {}
     for night in reached:
         if night.release:
@@ -103,7 +104,7 @@ def impact(query: Query, *, ledger: Ledger, store: ObjectStore) -> dict[str, Any
             for release, made_by in by_release.items()
         ],
         "unindexed": unindexed,
-        "unrecorded": [release for release in lives if release not in {night.release for night in nights}],
+        "unrecorded": [release for release in lives if release not in recorded],
     }
 
 

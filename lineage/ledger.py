@@ -8,14 +8,14 @@ its newest entries were cut off: that takes a witness outside the store (`lineag
 import logging
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import BadInput, Refused
 from infra.stores import Missing, ObjectStore
-from lineage.canonical import Commit, Digest, canonical, sha256
+from lineage.canonical import Commit, Digest, canonical, sha256, utc_now
 from lineage.signing import Signature, Signer, Trust
 from lineage.witness import Seen, Witness
 
@@ -240,7 +240,7 @@ class Ledger:
         previous = self._bytes(after.seq) if after else None
         if after and previous and self._parse(after.seq, previous) != after:
             raise BrokenChain(f"Entry {after.seq} of the ledger of {self.name} is not the one that was read before.")
-        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        at = utc_now()
         entry = Entry(**draft.model_dump(), seq=seq, previous=sha256(previous) if previous else None, at=at)
         if self._signer:
             signature = self._signer().sign(entry.signed_bytes(), payload_type=ENTRY_TYPE)

@@ -1,5 +1,6 @@
 """The manifest: every part of a release by its digest, and what it was made of. Its own digest names the release."""
 
+from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -7,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from infra.errors import BadInput, Refused
 from lineage.canonical import Commit, Digest, canonical, sha256, sha256_of_file
+
+SNAPSHOT_PART = "record/snapshot.json"  # the manifest of the data that a release was trained on
 
 
 class _Frozen(BaseModel):
@@ -87,6 +90,11 @@ class Manifest(Facts):
         if manifest.encoded() != data:
             raise Refused(f"{where} is not in canonical form.")
         return manifest
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of all packages of this environment, by name."""
+    return dict(sorted((found.name.lower(), found.version) for found in distributions()))
 
 
 def build(folder: Path, facts: Facts) -> Manifest:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from infra.errors import BadInput, Refused
-from infra.git import git
+from infra.git import BRING_RUNS, git
 from infra.locks import locked
 from infra.log import failure_in
 from infra.orphans import owner_variable
@@ -129,6 +129,5 @@ def resolve(repository: Path, commit: str) -> str:
         return git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", at=repository)
     except BadInput:
         raise BadInput(
-            f"The git repository {repository} has no commit {commit}. A run's commit comes with "
-            "`git fetch REMOTE 'refs/nightreel/runs/*:refs/nightreel/runs/*'`."
+            f"The git repository {repository} has no commit {commit}. A run's commit comes with {BRING_RUNS}."
         ) from None

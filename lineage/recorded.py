@@ -16,7 +16,8 @@ from infra.git import show
 from lineage.books import Books
 from lineage.canonical import sha256_of_file
 from lineage.differences import FileDifference, file_difference
-from lineage.manifest import Manifest
+from lineage.manifest import SNAPSHOT_PART, Manifest
+from lineage.prefix import release_by_prefix
 from lineage.runs import records
 
 CANDIDATES = "data/candidates"
@@ -34,11 +35,8 @@ def made_by(prefix: str, books: Books) -> tuple[str, str]:
     """
     commits = {record.release: record.commit for record in records(books.store, books.name) if record.release}
     commits |= {entry.release: entry.commit for entry in books.ledger.entries() if entry.commit}
-    found = [release for release in commits if release.startswith(prefix)]
-    if len(found) != 1:
-        what = "Several releases" if found else "No release"
-        raise BadInput(f"{what} of {books.name} with an id that starts so. Received: {prefix!r}")
-    return found[0], commits[found[0]]
+    found = release_by_prefix(prefix, commits, where=f"of {books.name}")
+    return found, commits[found]
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Recorded:
             Refused: the release is damaged or retired, or records no snapshot.
         """
         manifest, folder = books.releases.manifest(release), books.releases.open(release)
-        if "record/snapshot.json" not in manifest.parts:
+        if SNAPSHOT_PART not in manifest.parts:
             raise Refused(f"Release {release[:12]} records no snapshot, so nothing says what it was trained on.")
         config = show(commit, ".dvc/config", at=repository).decode()
         return cls(manifest, folder, commit, repository, DvcObjects(with_committed_remote(books.settings, config)))
@@ -84,7 +82,7 @@ class Recorded:
     @cached_property
     def snapshot(self) -> dict[str, str]:
         """SHA-256 of each file of the validated and prepared data."""
-        return {path: file["sha256"] for path, file in self.read("record/snapshot.json")["files"].items()}
+        return {path: file["sha256"] for path, file in self.read(SNAPSHOT_PART)["files"].items()}
 
     @property
     def candidates(self) -> list[str]:

@@ -16,6 +16,7 @@ from lineage.attestation import check_attestation
 from lineage.books import Books
 from lineage.changes import Side, changes
 from lineage.ledger import Entry
+from lineage.moments import minute, span
 from lineage.report_graph import lineage_graph
 from lineage.runs import records
 from lineage.trace import trace
@@ -60,7 +61,7 @@ def facts(release: str, *, books: Books, repository: Path) -> dict[str, Any]:
 def render(found: dict[str, Any], *, at: datetime) -> str:
     """The page of these facts."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"figure": _figure, "minute": _minute, "span": _span}
+    environment.filters |= {"figure": _figure, "minute": minute, "span": span}
     template = environment.from_string((files("lineage") / TEMPLATE).read_text(encoding="utf-8"))
     return template.render(found, at=at, lapsed=lambda entry: _lapsed(entry["expires"], at.date()))
 
@@ -134,16 +135,6 @@ def _figure(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-
-
-def _minute(at: str | None) -> str:
-    return (at or "")[:16].replace("T", " ")
-
-
-def _span(days: Sequence[str]) -> str:
-    if len(days) < 2:
-        return "".join(days)
-    return f"{days[0]} to {days[-1]} ({len(days):,} days)"
 
 
 def _lapsed(expires: str | None, today: date) -> bool:

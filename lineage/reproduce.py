@@ -4,7 +4,6 @@ import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from infra.git import git, show
 from lineage.books import Books
 from lineage.canonical import sha256, sha256_of_file
 from lineage.differences import Difference, FileDifference, file_difference, tree_differences
-from lineage.manifest import digests
+from lineage.manifest import digests, installed_packages
 from lineage.rebuild import Clone, clean_clone
 from lineage.recorded import CANDIDATES, PREPARED, SNAPSHOT, Recorded, made_by
 from lineage.reproduction import Candidate, Metric, Reproduction, Side
@@ -85,12 +84,11 @@ def _environment(record: Recorded, clone: Clone) -> list[Difference]:
     """Python, the requirements file and packages: the recorded ones against those of this process, which trains."""
     then = record.manifest.environment
     lock = clone.path / LOCK
-    packages = {found.name.lower(): found.version for found in distributions()}
     recorded = {"python": then.python, LOCK: then.lock, "package": then.packages}
     now = {
         "python": platform.python_version(),
         LOCK: sha256_of_file(lock) if lock.exists() else None,
-        "package": packages,
+        "package": installed_packages(),
     }
     return tree_differences(recorded, now)
 

@@ -1,10 +1,8 @@
 """Retired releases: they were live once, and may never be loaded again, because somebody's data had to go."""
 
-from datetime import UTC, datetime
-
 from infra.errors import Refused
 from infra.stores import ObjectStore
-from lineage.canonical import canonical
+from lineage.canonical import canonical, utc_now
 from lineage.signing import Signer
 
 RETIRED_TYPE = "application/vnd.nightreel.retirement+json"
@@ -12,8 +10,7 @@ RETIRED_TYPE = "application/vnd.nightreel.retirement+json"
 
 def retire(store: ObjectStore, signer: Signer, release: str, *, by: str, reason: str) -> None:
     """Say, signed and for good, that `release` may not be loaded any more. A second time changes nothing."""
-    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    payload = canonical({"release": release, "by": by, "reason": reason, "at": at})
+    payload = canonical({"release": release, "by": by, "reason": reason, "at": utc_now()})
     store.put_if_absent(key_of(release), signer.envelope(payload, payload_type=RETIRED_TYPE))
 
 

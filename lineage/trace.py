@@ -1,23 +1,22 @@
 """Backwards: from a release to the ledger, the verdict, the nights that made it, and every file that they read."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from infra.errors import BadInput
+from infra.git import run_ref
 from infra.stores import ObjectStore
 from lineage.intervals import intervals
 from lineage.ledger import Ledger
 from lineage.manifest import Manifest
+from lineage.prefix import release_by_prefix
 from lineage.releases import Releases
 from lineage.runs import RunRecord, records
 from lineage.snapshots import indexed
-
-RUN_REF = "refs/nightreel/runs/"
 
 
 def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStore) -> dict[str, Any]:
@@ -40,7 +39,8 @@ def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStor
         Refused: the release is damaged.
     """
     lives, nights = intervals(ledger.entries()), records(store, ledger.name)
-    found = _resolved(release, {*lives, *(night.release for night in nights if night.release)}, name=ledger.name)
+    known = (*lives, *(night.release for night in nights if night.release))
+    found = release_by_prefix(release, known, where=f"of {ledger.name}")
     retired = releases.is_retired(found)
     record = None if retired else releases.open(found) / "record"
     there = indexed(store, ledger.name)
@@ -58,14 +58,6 @@ def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStor
     }
 
 
-def _resolved(prefix: str, known: Iterable[str], *, name: str) -> str:
-    found = sorted(release for release in known if release.startswith(prefix))
-    if len(found) != 1:
-        what = "Several releases" if found else "No release"
-        raise BadInput(f"{what} of {name} with an id that starts so. Received: {prefix!r}")
-    return found[0]
-
-
 def _facts(manifest: Manifest) -> dict[str, Any]:
     """The manifest without its parts, and without packages, which the nights' records list."""
     facts = manifest.model_dump(mode="json", exclude={"parts": True, "environment": {"packages"}})
@@ -73,7 +65,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _night(night: RunRecord, *, indexed: bool) -> dict[str, Any]:
-    found = {"ref": f"{RUN_REF}{night.run}", "mlflow_run": night.run, "indexed": indexed}
+    found = {"ref": run_ref(night.run), "mlflow_run": night.run, "indexed": indexed}
     return night.model_dump(mode="json") | found
 
 

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,12 @@ from infra.stores import Missing
 from lineage.attestation import check_attestation
 from lineage.books import Books
 from lineage.canonical import sha256, sha256_of_file
-from lineage.ledger import Entry
-from lineage.manifest import Manifest
+from lineage.ledger import BrokenChain, Entry
+from lineage.manifest import SNAPSHOT_PART, Manifest
 from lineage.releases import blob_key, manifest_key
 from lineage.retirement import is_retired
-from lineage.runs import RunRecord, examined
+from lineage.runs import RunRecord
 from lineage.snapshots import SNAPSHOTS, USERS_FILE, VIDEOS_FILE
-
-SNAPSHOT = "record/snapshot.json"
 
 
 class Finding(BaseModel):
@@ -34,14 +32,18 @@ class Finding(BaseModel):
     fault: str
 
 
-def verify_chain(books: Books) -> Iterator[Finding]:
-    """Each entry of the ledger against the one before it, against its signature, and against what was seen."""
+def verify_chain(books: Books, entries: Iterable[tuple[int, Entry | BrokenChain]]) -> Iterator[Finding]:
+    """Each entry of the ledger against the one before it, against its signature, and against what was seen.
+
+    Args:
+        entries: what the ledger's `examined` found.
+    """
     ledger = books.ledger
     try:
         ledger.head()
     except NightreelError as error:
         yield Finding(kind="ledger", what="head", fault=str(error))
-    for seq, entry in ledger.examined():
+    for seq, entry in entries:
         what = f"ledgers/{books.name}/{seq:08d}.json"
         if not isinstance(entry, Entry):
             yield Finding(kind="ledger entry", what=what, fault=str(entry))
@@ -52,9 +54,13 @@ def verify_chain(books: Books) -> Iterator[Finding]:
             yield Finding(kind="ledger entry", what=what, fault=str(error))
 
 
-def verify_records(books: Books) -> Iterator[Finding]:
-    """Each run record can be read and names a release of the store with the same snapshot."""
-    for key, record in examined(books.store, books.name):
+def verify_records(books: Books, records: Iterable[tuple[str, RunRecord | Refused]]) -> Iterator[Finding]:
+    """Each run record can be read and names a release of the store with the same snapshot.
+
+    Args:
+        records: what `lineage.runs.examined` found.
+    """
+    for key, record in records:
         if isinstance(record, RunRecord):
             yield from _record(books, record)
         else:
@@ -90,23 +96,11 @@ def stored_json(books: Books, manifest: Manifest, part: str) -> dict[str, Any]:
     return content
 
 
-def nights_of(books: Books) -> list[RunRecord]:
-    """The run records that can be read."""
-    return [record for _, record in examined(books.store, books.name) if isinstance(record, RunRecord)]
-
-
-def releases_of(books: Books) -> list[str]:
-    """Every release of this recommender that its nights or its ledger name, sorted."""
-    named = {record.release for record in nights_of(books) if record.release}
-    named |= {entry.release for _, entry in books.ledger.examined() if isinstance(entry, Entry)}
-    return sorted(named)
-
-
 def _record(books: Books, record: RunRecord) -> Iterator[Finding]:
     if record.release is None or is_retired(books.store, record.release):
         return
     try:
-        snapshot = books.releases.manifest(record.release).parts[SNAPSHOT].sha256
+        snapshot = books.releases.manifest(record.release).parts[SNAPSHOT_PART].sha256
     except NightreelError as error:
         yield Finding(kind="run record", what=record.key, fault=str(error))
         return
@@ -133,7 +127,7 @@ def verify_index(books: Books, record: RunRecord) -> Iterator[Finding]:
     """The stored index of a snapshot against the digest that the snapshot's manifest has of it."""
     if record.release is None or is_retired(books.store, record.release):
         return
-    files = stored_json(books, books.releases.manifest(record.release), SNAPSHOT)["files"]
+    files = stored_json(books, books.releases.manifest(record.release), SNAPSHOT_PART)["files"]
     for table in (USERS_FILE, VIDEOS_FILE):
         key = f"{SNAPSHOTS}{books.name}/{record.snapshot}/{table}"
         recorded = files.get(f"data/prepared/index/{table}", {}).get("sha256")

@@ -15,10 +15,10 @@ from infra.git import git, show
 from infra.registry import Registry
 from lineage.books import Books
 from lineage.canonical import sha256, sha256_of_file
-from lineage.manifest import Manifest
+from lineage.manifest import SNAPSHOT_PART, Manifest
 from lineage.retirement import is_retired
 from lineage.runs import RunRecord
-from lineage.verify import SNAPSHOT, Finding, stored_json
+from lineage.verify import Finding, stored_json
 
 # files of a run's commit by the part of the release that holds a copy
 COMMITTED = {
@@ -130,7 +130,7 @@ def _outs(
 
 
 def _digests(books: Books, manifest: Manifest) -> dict[str, str]:
-    return {path: file["sha256"] for path, file in stored_json(books, manifest, SNAPSHOT)["files"].items()}
+    return {path: file["sha256"] for path, file in stored_json(books, manifest, SNAPSHOT_PART)["files"].items()}
 
 
 def _object(record: RunRecord, stage: str, path: str, fault: str) -> Finding:

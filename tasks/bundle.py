@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-from importlib.metadata import distributions
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +9,7 @@ from pydantic import JsonValue
 
 from infra.errors import BadInput, Refused
 from lineage.canonical import sha256_of_file
-from lineage.manifest import Environment, Facts, Manifest, build
+from lineage.manifest import SNAPSHOT_PART, Environment, Facts, Manifest, build, installed_packages
 from models.embedded import VIDEOS
 from tasks import paths
 from tasks.encoded import CATALOGUE
@@ -19,7 +18,6 @@ from tasks.prepared import Prepared
 from tasks.stage import read_json, write_json
 
 LOCK = Path("requirements.lock")
-SNAPSHOT = Path("record/snapshot.json")
 RECORD = (
     paths.LANDED,
     paths.VALIDATION_METRICS,
@@ -53,7 +51,7 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
         raise Refused(
             f"A release needs all its parts; {error.filename} of candidate {challenger} is missing"
         ) from error
-    write_snapshot(checkout, out / SNAPSHOT)
+    write_snapshot(checkout, out / SNAPSHOT_PART)
     facts = Facts(
         name=str(params.name),
         candidate=challenger,
@@ -141,9 +139,4 @@ def _environment(checkout: Path) -> Environment:
     lock = checkout / LOCK
     if not lock.exists():
         raise BadInput(f"A release names its environment by the digest of {LOCK}, which is not in the checkout.")
-    return Environment(lock=sha256_of_file(lock), python=platform.python_version(), packages=packages())
-
-
-def packages() -> dict[str, str]:
-    """Versions of all packages of this environment, by name."""
-    return dict(sorted((found.name.lower(), found.version) for found in distributions()))
+    return Environment(lock=sha256_of_file(lock), python=platform.python_version(), packages=installed_packages())

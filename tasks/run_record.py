@@ -1,17 +1,17 @@
 """The record of a night for lineage: what it read and what became of it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from infra.settings import Settings
 from lineage.attestation import Origin
-from lineage.manifest import Manifest
+from lineage.canonical import utc_now
+from lineage.manifest import SNAPSHOT_PART, Manifest, installed_packages
 from lineage.runs import LandedFile, OriginFile, RunRecord
 from tasks import paths
 from tasks.arrivals import Arrivals
-from tasks.bundle import SNAPSHOT, packages, write_snapshot
+from tasks.bundle import write_snapshot
 from tasks.landing import landing_folder
 from tasks.stage import read_json
 
@@ -21,7 +21,7 @@ def judged_record(
 ) -> RunRecord:
     """The record of the verdict that the run in `checkout` has come to."""
     facts = {
-        "snapshot": manifest.parts[str(SNAPSHOT)].sha256,
+        "snapshot": manifest.parts[SNAPSHOT_PART].sha256,
         "packages": manifest.environment.packages,
         "candidate": manifest.candidate,
         "verdict": passed,
@@ -34,8 +34,8 @@ def judged_record(
 def unjudged_record(checkout: Path, origin: Origin, *, code: str, settings: Settings) -> RunRecord:
     """The record of the run in `checkout`, which came to what was live already, or what a person rolled back from."""
     facts = {
-        "snapshot": write_snapshot(checkout, checkout.parent / SNAPSHOT.name),
-        "packages": packages(),
+        "snapshot": write_snapshot(checkout, checkout.parent / Path(SNAPSHOT_PART).name),
+        "packages": installed_packages(),
         "candidate": read_json(checkout / paths.INDEX_METRICS)["challenger"],
         "verdict": None,
         "release": None,
@@ -56,7 +56,7 @@ def _record(checkout: Path, origin: Origin, code: str, facts: Mapping[str, Any],
         as_of=landed["as_of"],
         landed=tuple(_landed_file(part, arrived) for part in landed["parts"]),
         quarantined=read_json(checkout / paths.VALIDATION_METRICS)["quarantined"],
-        at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        at=utc_now(),
         **facts,
     )
 

@@ -1,9 +1,10 @@
 """Tampering: whatever is changed behind our back is found by `audit verify`, named, and refused by load."""
 
+import base64
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,8 @@ class Audited:
         """What `recommend` does on a machine that trusts our key and has never seen the store before."""
         for folder in ("releases", "witness"):
             shutil.rmtree(self.home / folder, ignore_errors=True)
-        Live.open("files").bundle().answer_somebody()
+        _, bundle = Live.open("files").bundle()
+        bundle.answer_somebody()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,8 @@ def grown(finished: FinishedNight, tmp_path_factory: pytest.TempPathFactory) -> 
     """A copy of the finished night whose ledger goes on to entry 5."""
     project = Path(shutil.copytree(finished.project, tmp_path_factory.mktemp("grown") / "project"))
     audited = Audited(project, str(finished.outcome["release"]))
-    with pytest.MonkeyPatch.context() as patch, _in(project, patch):
+    with pytest.MonkeyPatch.context() as patch:
+        _stand_in(project, patch)
         live = Live.open("files")
         for reason in ("second", "third", "fourth", "fifth"):
             head = live.ledger.proven_head()
@@ -84,25 +87,17 @@ def grown(finished: FinishedNight, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def audited(grown: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audited]:
+def audited(grown: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Audited:
     project = Path(shutil.copytree(grown.project, tmp_path / "project"))
-    with _in(project, monkeypatch):
-        yield Audited(project, grown.release)
+    _stand_in(project, monkeypatch)
+    return Audited(project, grown.release)
 
 
-class _in:
-    """This process stands in a project and has its settings."""
-
-    def __init__(self, project: Path, patch: pytest.MonkeyPatch) -> None:
-        patch.chdir(project)
-        for name in [name for name in os.environ if name.startswith("NIGHTREEL_")]:
-            patch.delenv(name)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
+def _stand_in(project: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let this process stand in a project and have its settings."""
+    patch.chdir(project)
+    for name in [name for name in os.environ if name.startswith("NIGHTREEL_")]:
+        patch.delenv(name)
 
 
 def flip(path: Path) -> None:
@@ -205,8 +200,6 @@ def test_a_flipped_byte_in_the_attestation_and_one_by_another_key(audited: Audit
 
 
 def verify_payload(envelope: bytes) -> bytes:
-    import base64
-
     return base64.b64decode(json.loads(envelope)["payload"])
 
 
