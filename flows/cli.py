@@ -68,6 +68,23 @@ def retrain(
 
 
 @app.command()
+def refresh(
+    source: SourceOption = Source.movielens,
+    path: PathOption = None,
+    as_of: Day = None,
+    overrides: SetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Let the live model embed what is new in the catalogue, and make that live with it."""
+    from flows.run import run_refresh
+
+    outcome = run_refresh(source.value, path, as_of and as_of.date(), overrides or [])
+    from flows.view import show, show_fields
+
+    show(outcome.model_dump(mode="json"), show_fields, as_json=as_json)
+
+
+@app.command()
 def replay(
     path: Annotated[str, typer.Option(help="Folder of the log.", metavar="DIR|S3URL")],
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First night.")],

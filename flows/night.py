@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.lineage_events import StepEvents, lineage_events
 from flows.outcome import Outcome, Request, Status
+from flows.refresh import Catalogue, refresh_live, refreshes
 from flows.steps import candidates_step, land_step, reach_step, record_step, register_step, release_step, stage_step
 from flows.verdict_page import verdict_markdown
 from infra.checkout import Checkout, Inputs, checked_out
@@ -134,7 +136,7 @@ def night(request: Request) -> Outcome:
             _prepare(run)
             registry.result()
             _train(run)
-        outcome = _judge_and_release(run)
+        outcome = _with_new_videos(run, _judge_and_release(run))
         write_json(run.checkout.folder / "outcome.json", outcome.as_row())
         return outcome
 
@@ -225,6 +227,27 @@ def _judge_and_release(run: Night) -> Outcome:
             continue
         live_now = {"release": release, "seq": entry.seq, "model_version": version}
         return _outcome(run, "released", verdict=verdict, commit=commit, **live_now)
+
+
+def _with_new_videos(run: Night, outcome: Outcome) -> Outcome:
+    """Where the live model stays, it embeds what is new in the catalogue; what became of that, in words."""
+    head = run.books.ledger.proven_head()
+    landed = next((part for part in run.read(paths.LANDED)["parts"] if part["table"] == "videos"), None)
+    if outcome.status == "released" or head is None or landed is None or not refreshes(run.books, head):
+        return outcome
+    facts = {"as_of": outcome.as_of, "sha256": landed["sha256"], "origins": [of["uri"] for of in landed["origins"]]}
+    accepted = pl.read_parquet(run.checkout.path / paths.ACCEPTED / "videos.parquet")
+    catalogue = Catalogue(accepted, facts, Origin(run.checkout.run, run.code, run.clean))
+    try:
+        with run.timed("refresh"):
+            made = refresh_live(run.books, run.registry, catalogue, run.params.refresh, run=run.checkout.run)
+    except NightreelError as error:
+        get_run_logger().error("new videos wait for the next night: %s", error)
+        return outcome.model_copy(update={"refresh": str(error)})
+    if made.status == "unchanged":
+        return outcome
+    said = f"{made.new} new videos went live with release {made.release[:12]}, ledger entry {made.seq}"
+    return outcome.model_copy(update={"refresh": said})
 
 
 def _challenger(run: Night) -> str:

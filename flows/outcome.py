@@ -28,6 +28,21 @@ class Request(BaseModel):
     overrides: tuple[str, ...] = ()
 
 
+class Refreshed(BaseModel):
+    """How a refresh ended.
+
+    Attributes:
+        status: `refreshed`, or `unchanged`: the live release has every video as it is now.
+        new: videos that were not there before.
+    """
+
+    status: Literal["refreshed", "unchanged"]
+    name: str
+    release: str
+    seq: int
+    new: int = 0
+
+
 class Outcome(BaseModel):
     """How a night ended.
 
@@ -36,6 +51,7 @@ class Outcome(BaseModel):
             `stopped`: nothing could be judged; `measured`: a leaderboard, which releases nothing.
         primary: the primary metric's name; `challenger_score` and `champion_score` are its values.
         reasons: why it was refused or stopped.
+        refresh: what became of new videos where the live model stays.
         override: what is to be said of a live release that never passed the gate and whose time is over.
         seconds: wall time of each step.
         docs: the run's Data Docs.
@@ -57,6 +73,7 @@ class Outcome(BaseModel):
     model_version: str | None = None
     reasons: tuple[str, ...] = ()
     failed_candidates: dict[str, str] = {}
+    refresh: str | None = None
     override: str | None = None
     seconds: dict[str, float] = {}
     docs: str | None = None

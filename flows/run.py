@@ -14,7 +14,7 @@ from infra.s3 import SCHEME
 from infra.settings import Settings
 
 if TYPE_CHECKING:
-    from flows.outcome import Outcome, Request
+    from flows.outcome import Outcome, Refreshed, Request
 
 
 def _request(source: str, path: str | None, as_of: date | None, overrides: Sequence[str]) -> "Request":
@@ -80,6 +80,15 @@ def run_night(source: str, path: str | None, as_of: date | None, overrides: Sequ
         from flows.night import night
 
         return night(request)
+
+
+def run_refresh(source: str, path: str | None, as_of: date | None, overrides: Sequence[str]) -> "Refreshed":
+    """Bring the live release up to the catalogue of now."""
+    request = _request(source, path, as_of, overrides)
+    with _prefect():
+        from flows.refresh import refresh
+
+        return refresh(request)
 
 
 def run_replay(source: str, path: str, first: date, last: date, overrides: Sequence[str]) -> "list[Outcome]":

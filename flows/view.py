@@ -65,6 +65,8 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
     show_fields(console, fields)
     for candidate, reason in outcome["failed_candidates"].items():
         console.print(f"[yellow]candidate {candidate} failed:[/] {escape(reason)}")
+    if outcome["refresh"]:
+        console.print(f"[bold]new videos[/]  {escape(outcome['refresh'])}")
     if outcome["override"]:
         console.print(f"[yellow]override:[/] {escape(outcome['override'])}")
     for reason in outcome["reasons"]:

@@ -75,8 +75,12 @@ class Checkout:
         return self.folder / "log"
 
     def log(self, stage: str) -> Path:
-        """What the DVC stage `stage` said, as JSON lines, over all times that it ran."""
-        return self.logs / f"{stage}.jsonl"
+        """What the DVC stage `stage` said, as JSON lines, over all times that it ran.
+
+        It is named by the command: `train-content@twotower` and `train@ease` are both the command `train` of something.
+        """
+        step, at, item = stage.partition("@")
+        return self.logs / f"{step.partition('-')[0]}{at}{item}.jsonl"
 
     @property
     def ref(self) -> str:

@@ -38,7 +38,8 @@ class Draft(BaseModel):
     """What a writer wants to make live.
 
     Attributes:
-        action: the verb. An `override` makes a release live that did not pass the gate.
+        action: the verb. An `override` makes a release live that did not pass the gate; a `refresh` brings new videos
+            to the model that is live.
         release: SHA-256 of the release's manifest.
         model_version: MLflow's version of the model.
         verdict: SHA-256 of the gate's verdict.
@@ -51,7 +52,7 @@ class Draft(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    action: Literal["release", "promote", "rollback", "override"]
+    action: Literal["release", "promote", "rollback", "override", "refresh"]
     release: Digest
     model_version: str | None = None
     verdict: Digest | None = None

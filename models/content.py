@@ -13,8 +13,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from models.decay import decay
-from models.embedded import Embedded, Rows, Table, content_of
-from models.modality import Modality, modalities_of, modality_arrays, modality_names
+from models.embedded import Embedded, content_of
+from models.modality import Modality, Rows, Table, modalities_of, modality_arrays, modality_names
 from models.params import ContentParams
 from models.protocol import Diverged, Training
 from models.sequences import Sequences

@@ -118,3 +118,35 @@ class Candidates(Section):
     sasrec: SasRecParams = SasRecParams()
     content: ContentParams = ContentParams()
     twotower: TwoTowerParams = TwoTowerParams()
+
+
+class LoopParams(Section):
+    """How a learner on video is trained.
+
+    `clip`: longest gradient of one weight; `jit_compile`: steps are compiled by XLA, worth its time on long trainings.
+    """
+
+    batch_size: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Positive = 60
+    patience: Positive = 8
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    jit_compile: bool = False
+
+
+class FrameSequenceParams(LoopParams):
+    """Next frame from those before, by a recurrent network.
+
+    `cell`: `gru` or `lstm`; `units`: length of its state; `dim`: principal components of frame features it reads.
+    `window`: frames that are looked at; `stride`: frames of the kept sequence from one of them to the next.
+    `codes`: size of the codebook of frames; `code_weight`: of the softmax's loss beside the regression's.
+    """
+
+    cell: Literal["gru", "lstm"] = "gru"
+    units: Positive = 64
+    dim: Positive = 32
+    window: Annotated[int, Field(ge=2)] = 8
+    stride: Positive = 4
+    codes: Annotated[int, Field(ge=2)] = 32
+    code_weight: Annotated[float, Field(ge=0)] = 0.25
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3

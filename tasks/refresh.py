@@ -91,7 +91,7 @@ def refresh(
         histories=Sequences.load(live / "sequences"),
     )
     checks = refresh_checks(generation, params=params, seed=recorded.seed)
-    _record(out, manifest, checks, source | {"videos": figures["videos"], "encoded": _made(figures)})
+    _record(out, manifest, checks, {**source, "videos": figures["videos"], "content": _having(figures)})
     _refuse_broken(checks, manifest)
     log.info("%d videos, %d of them new", catalogue.height, catalogue.height - before.height)
     return out, build(out, _facts(manifest, source))
@@ -159,7 +159,7 @@ def _record(out: Path, manifest: Manifest, checks: list[dict[str, Any]], facts: 
     write_json(out / RECORD, content | dict(facts))
 
 
-def _made(figures: Mapping[str, Any]) -> dict[str, int]:
+def _having(figures: Mapping[str, Any]) -> dict[str, int]:
     return {name: of["videos"] for name, of in figures["modalities"].items()}
 
 

@@ -1,0 +1,138 @@
+"""Between models: the catalogue's new and changed videos are embedded by the live model and go live with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.outcome import Refreshed, Request
+from flows.steps import land_step, release_step
+from infra.disk import room_on
+from infra.errors import BadInput, Refused
+from infra.git import git, project_root, snapshot
+from infra.locks import locked
+from infra.registry import Registry
+from infra.settings import Settings
+from lineage.attestation import Origin, attest
+from lineage.books import Books
+from lineage.ledger import Draft, Entry, LostRace
+from tasks.encode import open_vectors
+from tasks.landing import Landed, landing_folder
+from tasks.params import Refresh, load_params
+from tasks.quarantine import VIDEO_KEY, separate, video_rules
+from tasks.refresh import Kept, is_refreshable
+from tasks.refresh import refresh as next_generation
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A validated catalogue.
+
+    Attributes:
+        source: what goes on record about where it came from.
+        origin: which run and code embed it.
+    """
+
+    accepted: pl.DataFrame
+    source: Mapping[str, Any]
+    origin: Origin
+
+
+@flow(name="refresh", flow_run_name="refresh-{request.source}", persist_result=False)
+def refresh(request: Request) -> Refreshed:
+    """Land the catalogue and bring the live release up to it.
+
+    Raises:
+        BadInput: nothing is live, the live model reads no content, or the source has no catalogue.
+        Refused: the new generation failed its checks; the live release is as it was.
+    """
+    root, settings = project_root(Path(request.root)), Settings(home=Settings().home_dir)
+    params = load_params(root / "params.yaml", request.overrides)
+    name = params.name or request.source
+    with room_on(settings.home_dir):
+        landed = land_step(request.source, request.path, name, settings, request.as_of)
+        books = Books(settings, name, params.release.require_signature)
+        code = snapshot(root)
+        origin = Origin(f"refresh-{landed.as_of}", code, code == git("rev-parse", "HEAD", at=root))
+        catalogue = landed_catalogue(landed, settings, origin)
+        if books.ledger.head() is None:
+            raise BadInput(f"Nothing is live for {name}, so there is nothing to refresh. Run `nightreel retrain`.")
+        return refresh_live(books, Registry(settings, name), catalogue, params.refresh)
+
+
+def landed_catalogue(landed: Landed, settings: Settings, origin: Origin) -> Catalogue:
+    """The newest catalogue of the landing store, without its faulty rows. Raises `BadInput` when there is none."""
+    part = next((part for part in landed.parts if part.table == "videos"), None)
+    if part is None:
+        raise BadInput(f"A refresh needs a catalogue of videos. Received: none from --source {landed.source}")
+    rows = pl.read_parquet(landing_folder(settings, landed.name) / "files" / part.file)
+    separated = separate(rows, video_rules(rows.columns), VIDEO_KEY)
+    facts = {"as_of": str(landed.as_of), "sha256": part.sha256, "origins": [file.uri for file in part.origins]}
+    return Catalogue(separated.accepted, facts, origin)
+
+
+def refresh_live(
+    books: Books, registry: Registry, catalogue: Catalogue, params: Refresh, *, run: str | None = None
+) -> Refreshed:
+    """Make the next generation of whatever is live, and let it go live. Who loses a race looks again.
+
+    Args:
+        books, registry: of the recommender, of which something is live.
+        catalogue: every video of now.
+        params: what the new generation must hold.
+        run: the night that this is a step of.
+    """
+    while True:
+        head = books.ledger.proven_head()
+        if head is None:
+            raise BadInput(f"Nothing is live for {books.name}, so there is nothing to refresh.")
+        made = embed_step(head, books, catalogue, params)
+        if made is None:
+            return Refreshed(status="unchanged", name=books.name, release=head.release, seq=head.seq)
+        release, new = made
+        known = head.model_dump(include={"model_version", "verdict", "commit"})
+        reason = (
+            f"{new} new videos, embedded by the live model" if new else "changed videos, embedded by the live model"
+        )
+        draft = Draft(action="refresh", release=release, run=run, by=books.settings.who, reason=reason, **known)
+        try:
+            entry = release_step(draft, head, books, registry)
+        except LostRace:
+            get_run_logger().warning("another release went live first: refreshing that one")
+            continue
+        return Refreshed(status="refreshed", name=books.name, release=entry.release, seq=entry.seq, new=new)
+
+
+@task(name="embed", task_run_name="embed new videos", cache_policy=NO_CACHE)
+def embed_step(live: Entry, books: Books, catalogue: Catalogue, params: Refresh) -> tuple[str, int] | None:
+    """Embed, check and publish, which changes nothing yet; the release and how many videos are new to it.
+
+    Raises:
+        Refused: a check failed, or a person rolled back from this very generation.
+    """
+    folder, manifest = books.releases.open(live.release), books.releases.manifest(live.release)
+    work = books.settings.home_dir / "refresh" / books.name
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work / "lock"):
+        kept = Kept(open_vectors(books.settings), books.settings.home_dir / "encoders", work)
+        made = next_generation(folder, manifest, catalogue.accepted, kept, params=params, source=catalogue.source)
+        if made is None:
+            get_run_logger().info("release %s has every video as it is now", live.release[:12])
+            return None
+        out, generation = made
+        if withdrawn := books.ledger.withdrawn().get(generation.release):
+            raise Refused(f"{withdrawn.by} rolled back from this very generation: {withdrawn.reason}")
+        release = books.releases.publish(out, generation)
+        attest(books.store, books.signer, out, generation, catalogue.origin)
+        new = pl.scan_parquet(out / "vocabulary.parquet").select(pl.len()).collect().item()
+        old = pl.scan_parquet(folder / "vocabulary.parquet").select(pl.len()).collect().item()
+        return release, int(new - old)
+
+
+def refreshes(books: Books, live: Entry) -> bool:
+    """Whether the live release's model embeds videos by their content."""
+    return is_refreshable(books.releases.open(live.release))
