@@ -34,8 +34,10 @@ from lineage.snapshots import put_index
 from models.catalogue import NEURAL
 from tasks import paths
 from tasks.bundle import bundle, serves_the_same
+from tasks.media.sources import media_source
 from tasks.params import Params, load_params
 from tasks.run_record import judged_record, unjudged_record
+from tasks.shelves import open_shelves
 from tasks.stage import read_json, write_json
 
 NO_VERDICT: Mapping[str, Any] = {"checks": [], "against": None}
@@ -237,7 +239,8 @@ def _with_new_videos(run: Night, outcome: Outcome) -> Outcome:
         return outcome
     facts = {"as_of": outcome.as_of, "sha256": landed["sha256"], "origins": [of["uri"] for of in landed["origins"]]}
     accepted = pl.read_parquet(run.checkout.path / paths.ACCEPTED / "videos.parquet")
-    catalogue = Catalogue(accepted, facts, Origin(run.checkout.run, run.code, run.clean))
+    media = media_source(run.read(paths.LANDED), run.settings, open_shelves(run.settings).work)
+    catalogue = Catalogue(accepted, facts, Origin(run.checkout.run, run.code, run.clean), media)
     try:
         with run.timed("refresh"):
             made = refresh_live(run.books, run.registry, catalogue, run.params.refresh, run=run.checkout.run)

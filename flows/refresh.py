@@ -1,5 +1,6 @@
 """Between models: the catalogue's new and changed videos are embedded by the live model and go live with it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,13 @@ from infra.settings import Settings
 from lineage.attestation import Origin, attest
 from lineage.books import Books
 from lineage.ledger import Draft, Entry, LostRace
-from tasks.encode import open_vectors
 from tasks.landing import Landed, landing_folder
+from tasks.media.sources import MediaSource, media_source
 from tasks.params import Refresh, load_params
 from tasks.quarantine import VIDEO_KEY, separate, video_rules
 from tasks.refresh import Kept, is_refreshable
 from tasks.refresh import refresh as next_generation
+from tasks.shelves import open_shelves
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Catalogue:
 
     Attributes:
         source: what goes on record about where it came from.
+        media: its video files, where there are any.
         origin: which run and code embed it.
     """
 
     accepted: pl.DataFrame
     source: Mapping[str, Any]
     origin: Origin
+    media: MediaSource | None
 
 
 @flow(name="refresh", flow_run_name="refresh-{request.source}", persist_result=False)
@@ -72,7 +76,8 @@ def landed_catalogue(landed: Landed, settings: Settings, origin: Origin) -> Cata
     rows = pl.read_parquet(landing_folder(settings, landed.name) / "files" / part.file)
     separated = separate(rows, video_rules(rows.columns), VIDEO_KEY)
     facts = {"as_of": str(landed.as_of), "sha256": part.sha256, "origins": [file.uri for file in part.origins]}
-    return Catalogue(separated.accepted, facts, origin)
+    media = media_source(json.loads(landed.as_json()), settings, open_shelves(settings).work)
+    return Catalogue(separated.accepted, facts, origin, media)
 
 
 def refresh_live(
@@ -118,7 +123,7 @@ def embed_step(live: Entry, books: Books, catalogue: Catalogue, params: Refresh)
     work = books.settings.home_dir / "refresh" / books.name
     work.mkdir(parents=True, exist_ok=True)
     with locked(work / "lock"):
-        kept = Kept(open_vectors(books.settings), books.settings.home_dir / "encoders", work)
+        kept = Kept(open_shelves(books.settings), work, catalogue.media)
         made = next_generation(folder, manifest, catalogue.accepted, kept, params=params, source=catalogue.source)
         if made is None:
             get_run_logger().info("release %s has every video as it is now", live.release[:12])

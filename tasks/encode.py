@@ -5,7 +5,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +15,21 @@ from numpy.typing import NDArray
 from infra.console import progress_bar
 from infra.errors import BadInput
 from infra.settings import Settings
-from infra.stores import open_store
 from models.encoders.protocol import Encoder
 from tasks import paths
 from tasks.encoded import ABSENT, CATALOGUE, FACTS
+from tasks.media.sources import MediaSource, media_source
+from tasks.media.watch import watch
+from tasks.modality import Modality
 from tasks.params import Encode, Text, load_params
 from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
 from tasks.schema import Videos
-from tasks.stage import stage, write_json
+from tasks.shelves import Shelves, open_shelves
+from tasks.stage import read_json, stage, write_json
 from tasks.texts import WRITTEN, fused, written
 from tasks.vector_store import VectorStore, content_keys
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Modality:
-    """One kind of content, encoded.
-
-    Attributes:
-        vectors: `[videos, dim]` float32, NaN rows where a video lacks it.
-        encoder: SHA-256 of all that made it.
-        licence: of its weights.
-        made: how many contents were encoded now; the others were found.
-    """
-
-    vectors: NDArray[np.float32]
-    encoder: str
-    licence: str
-    made: int
-
-    def facts(self) -> dict[str, Any]:
-        """What `encoded.json` says of it."""
-        videos = int((~np.isnan(self.vectors[:, 0])).sum())
-        return {"dim": self.vectors.shape[1], "encoder": self.encoder, "licence": self.licence, "videos": videos}
 
 
 def whole_catalogue(vocabulary: pl.DataFrame, accepted: pl.DataFrame) -> pl.DataFrame:
@@ -63,42 +43,54 @@ def whole_catalogue(vocabulary: pl.DataFrame, accepted: pl.DataFrame) -> pl.Data
     )
 
 
-def encode(catalogue: pl.DataFrame, out: Path, *, params: Encode, vectors: VectorStore, cache: Path) -> dict[str, Any]:
+def encode(
+    catalogue: pl.DataFrame, out: Path, *, params: Encode, shelves: Shelves, media: MediaSource | None = None
+) -> dict[str, Any]:
     """Leave the content vectors of `catalogue` in the folder `out`, which `tasks.encoded.Encoded` reads.
 
     Args:
         catalogue: one row a video.
         out: made anew.
         params: what is encoded by what.
-        vectors: where vectors are found and kept.
-        cache: folder for weights that are unpacked once.
+        shelves: where what has been made is found and kept.
+        media: the catalogue's video files, where there are any.
 
     Returns:
-        Figures: by modality its facts and how many contents were `made` now; videos without any modality.
+        Figures: by modality its facts and how many contents were `made` now; videos without any modality, and how
+        many videos lack one for which reason.
 
     Raises:
         BadInput: an encoder cannot be opened.
     """
-    found: dict[str, Modality] = {}
-    if params.text:
-        found |= {"text": encode_text(catalogue, params.text, vectors=vectors, cache=cache)}
-    absent = pl.DataFrame(schema={Videos.ID: catalogue.schema[Videos.ID], "modality": pl.String, "reason": pl.String})
-    _write(out, catalogue, found, absent)
+    encoder = text_encoder(params.text, shelves.encoders) if params.text else None
+    watched = watch(catalogue, params.media, shelves, media, encoder)
+    found = dict(watched.modalities)
+    if params.text and encoder:
+        found["text"] = encode_text(watched.catalogue, watched.texts, params.text, encoder, shelves.vectors)
+    _write(out, watched.catalogue, found, watched.absent)
     bare = np.all([np.isnan(one.vectors[:, 0]) for one in found.values()], axis=0) if found else np.ones(1)
     figures = {name: one.facts() | {"made": one.made} for name, one in found.items()}
     log.info("; ".join(f"{name}: {of['made']} encoded, {of['videos']} videos" for name, of in figures.items()))
-    return {"modalities": figures, "videos": catalogue.height, "without_content": int(np.sum(bare))}
+    reasons = {f"{modality}: {reason}": n for modality, reason, n in watched.reasons()}
+    whole = {"modalities": figures, "videos": catalogue.height, "without_content": int(np.sum(bare))}
+    return whole | {"absent": watched.absent[Videos.ID].n_unique(), "reasons": reasons}
 
 
-def encode_text(catalogue: pl.DataFrame, params: Text, *, vectors: VectorStore, cache: Path) -> Modality:
+def encode_text(
+    catalogue: pl.DataFrame,
+    heard: Mapping[str, Sequence[str]],
+    params: Text,
+    encoder: Encoder[str],
+    vectors: VectorStore,
+) -> Modality:
     """All text fields as one modality; each field's text is kept by its own digest.
 
-    Raises:
-        BadInput: the encoder's folder is missing, incomplete, or holds a pickle.
+    Args:
+        catalogue: one row a video.
+        heard: the fields that are no columns, by name `[videos]`, `""` where there is none.
     """
-    encoder = text_encoder(params, cache)
-    weights = {name: weight for name, weight in params.fields if weight and name in WRITTEN}
-    texts = {name: written(catalogue, name) for name in weights}
+    weights = {name: weight for name, weight in params.fields if weight and name in (*WRITTEN, *heard)}
+    texts = {name: heard[name] if name in heard else written(catalogue, name) for name in weights}
     made, tables = _field_vectors(texts, encoder, vectors)
     spelled = json.dumps([encoder.digest, weights], sort_keys=True)
     return Modality(fused(tables, weights), hashlib.sha256(spelled.encode()).hexdigest(), encoder.licence, made)
@@ -152,19 +144,11 @@ def main() -> None:
     catalogue = whole_catalogue(
         pl.read_parquet(paths.PREPARED / "videos.parquet"), pl.read_parquet(paths.ACCEPTED / "videos.parquet")
     )
-    figures = encode(
-        catalogue,
-        paths.ENCODED,
-        params=params.encode,
-        vectors=open_vectors(settings),
-        cache=settings.home_dir / "encoders",
+    shelves = open_shelves(settings)
+    media = media_source(read_json(paths.LANDED), settings, shelves.work)
+    write_json(
+        paths.ENCODE_METRICS, encode(catalogue, paths.ENCODED, params=params.encode, shelves=shelves, media=media)
     )
-    write_json(paths.ENCODE_METRICS, figures)
-
-
-def open_vectors(settings: Settings) -> VectorStore:
-    """The vectors in the release store, with local copies under `home`."""
-    return VectorStore(open_store(settings.store_url, settings), settings.home_dir / "vectors")
 
 
 if __name__ == "__main__":

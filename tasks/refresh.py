@@ -19,25 +19,27 @@ from models.search import Index
 from models.sequences import Sequences
 from tasks.encode import encode, whole_catalogue
 from tasks.encoded import Encoded
+from tasks.media.sources import MediaSource
 from tasks.params import Params, Refresh, parse_params
 from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
 from tasks.refresh_checks import Generation, refresh_checks
 from tasks.schema import Videos
+from tasks.shelves import Shelves
 from tasks.stage import read_json, write_json
-from tasks.vector_store import VectorStore
 
 RECORD = "record/refresh.json"
+MADE = (Videos.MEDIA_DIGEST, Videos.NOTES)  # columns that encoding adds to a catalogue
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What refreshing needs beside the release: found vectors, unpacked weights, a folder to work in."""
+    """What refreshing needs beside the release: what has been encoded, a folder to work in, the source's files."""
 
-    vectors: VectorStore
-    encoders: Path
+    shelves: Shelves
     work: Path
+    media: MediaSource | None = None
 
 
 def is_refreshable(folder: Path) -> bool:
@@ -66,22 +68,21 @@ def refresh(
         Refused: the encoders are not those that the towers were trained on, or a check failed.
     """
     before = pl.read_parquet(live / "vocabulary.parquet")
-    catalogue = grown(before, accepted)
-    if catalogue.equals(before):
+    catalogue = grown(before.drop(column for column in MADE if column in before.columns), accepted)
+    if set(catalogue.columns) <= set(before.columns) and catalogue.equals(before.select(catalogue.columns)):
         return None
     recorded = recorded_params(live)
     model = _live_model(live, manifest)
-    figures = encode(
-        catalogue, kept.work / "encoded", params=recorded.encode, vectors=kept.vectors, cache=kept.encoders
-    )
+    encoded = Encoded(kept.work / "encoded")
+    figures = encode(catalogue, encoded.folder, params=recorded.encode, shelves=kept.shelves, media=kept.media)
     try:
-        after = model.extended(model.embed(Encoded(kept.work / "encoded").content()))
+        after = model.extended(model.embed(encoded.content()))
     except ValueError as error:
         raise Refused(f"Release {manifest.release[:12]} cannot be refreshed: {error}") from error
     out = kept.work / "release"
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(live, out)
-    _write_generation(out, after, catalogue, recorded, space=manifest.space)
+    _write_generation(out, after, encoded.catalogue, recorded, space=manifest.space)
     generation = Generation(
         old=model.video_vectors(),
         new=after.video_vectors(),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedded import Embedded, Table
+from models.embedded import Embedded
+from models.modality import Table
 from models.ranking import top_k
 from models.search import Index, recall
 from models.sequences import Sequences

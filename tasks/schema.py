@@ -53,6 +53,8 @@ class Videos:
     UPLOADED_AT = "uploaded_at"
     AUTHOR = "author_id"
     MEDIA = "media"
+    MEDIA_DIGEST = "media_digest"  # this and NOTES are added by `encode`, no part of the contract
+    NOTES = "notes"
     REQUIRED = (ID,)
     OPTIONAL: ClassVar[dict[str, pl.DataType]] = {
         TITLE: pl.String(),

@@ -87,11 +87,18 @@ class VectorStore:
         for start in range(0, len(missing), rows_a_shard):
             places = missing[start : start + rows_a_shard]
             vectors, failures = encode(places)
-            self._add(encoder, keys[places], vectors, {hex_of(keys[at]): why for at, why in failures.items()})
+            self.add(encoder, keys[places], vectors, {hex_of(keys[at]): why for at, why in failures.items()})
         return self.known(encoder, dim) if len(missing) else known
 
-    def _add(self, encoder: str, keys: Keys, vectors: NDArray[np.float32], failures: Mapping[str, str]) -> None:
-        """Store one shard; `keys` ascend."""
+    def add(self, encoder: str, keys: Keys, vectors: NDArray[np.float32], failures: Mapping[str, str]) -> None:
+        """Store one shard.
+
+        Args:
+            encoder: digest of weights and preprocessing.
+            keys: `[n]` content digests, ascending.
+            vectors: `[n, dim]`, NaN where encoding failed.
+            failures: why, by content digest in hex; `""` where the content has nothing of the kind.
+        """
         data = save(
             {
                 "failures": np.frombuffer(json.dumps(failures, sort_keys=True).encode(), np.uint8),

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ FORMAT = 1
 POOLING = "mean"
 E5_PREFIX = "passage: "
 
-# A text is padded to the next of these lengths, a batch to the texts that its length has room for. Both are fixed, so
-# that a text meets the same compiled arithmetic whatever it is batched with, and only so many shapes are compiled.
-LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-TOKENS_A_BATCH = 512
+# A text is padded to the next of these lengths, and a batch to as many texts as its length has room for: a text's
+# vector is then the same to the last bit whatever it is batched with, as products of one shape are summed in one order.
+LENGTHS = (*range(4, 16, 2), *range(16, 32, 4), *range(32, 64, 8), *range(64, 128, 16), *range(128, 513, 32))
+TOKENS_A_BATCH = 256
+LANES = 16  # as in models.encoders.bert_forward, which imports Keras
 
-TextsAndRows = tuple[int, NDArray[np.int64]]
+LengthAndRows = tuple[int, NDArray[np.int64]]
 
 
 class TextEncoder:
@@ -74,7 +76,7 @@ class TextEncoder:
         vectors = np.empty((len(batch), self.dim), np.float32)
         for length, rows in batches([len(row) for row in tokens]):
             ids, real = padded([tokens[row] for row in rows], length)
-            vectors[rows] = np.asarray(self._forward(ids, real))[: len(rows)]
+            vectors[rows] = self._forward(ids, real)[: len(rows)]
         return vectors
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -86,8 +88,10 @@ class TextEncoder:
         return self.folder.tokenizer(max_tokens=self.max_tokens)
 
     @cached_property
-    def _forward(self) -> Callable[[NDArray[np.int32], NDArray[np.int32]], Any]:
-        return compiled_encoder(load_backbone(self.folder))
+    def _forward(self) -> Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]]:
+        from models.encoders.bert_forward import BertForward
+
+        return BertForward(load_backbone(self.folder))
 
 
 def open_text_encoder(params_text_model: str, *, prefix: str, max_tokens: int, cache: Path) -> TextEncoder:
@@ -120,7 +124,7 @@ def minilm_folder() -> Path:
     return folder
 
 
-def batches(lengths: Sequence[int]) -> Iterator[TextsAndRows]:
+def batches(lengths: Sequence[int]) -> Iterator[LengthAndRows]:
     """Rows of like length: the length they are padded to, and `[at most batch_size(length)]` of them, in order."""
     of = np.searchsorted(LENGTHS, lengths)
     for bucket in np.unique(of):
@@ -131,8 +135,9 @@ def batches(lengths: Sequence[int]) -> Iterator[TextsAndRows]:
 
 
 def batch_size(length: int) -> int:
-    """Texts in a batch of texts of `length` tokens."""
-    return max(TOKENS_A_BATCH // length, 4)
+    """Texts in a batch of texts of `length` tokens: together a multiple of `LANES`, see `models.encoders.bert_forward`."""
+    step = LANES // gcd(length, LANES)
+    return max(TOKENS_A_BATCH // length // step * step, step, 4)
 
 
 def padded(tokens: Sequence[Sequence[int]], length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -156,35 +161,3 @@ def load_backbone(folder: BertFolder) -> Any:
         return keras_hub.models.BertBackbone.from_preset(str(folder.path))
     except Exception as error:  # keras-hub and safetensors raise what they like here
         raise ValueError(f"The weights of a text encoder do not load: {error}. Received: {folder.path}") from error
-
-
-def compiled_encoder(backbone: Any) -> Callable[[NDArray[np.int32], NDArray[np.int32]], Any]:
-    """Ids and mask `[batch, length]` to unit vectors `[batch, dim]`, compiled by XLA once a shape."""
-    from models.backend import keras
-
-    ops = keras.ops
-
-    def forward(ids: Any, real: Any) -> Any:
-        inputs = {"token_ids": ids, "padding_mask": real, "segment_ids": ops.zeros_like(ids)}
-        states = backbone(inputs, training=False)["sequence_output"]
-        weights = ops.expand_dims(ops.cast(real, states.dtype), -1)
-        means = ops.sum(states * weights, axis=1) / ops.sum(weights, axis=1)
-        return means / ops.norm(means, axis=-1, keepdims=True)
-
-    return compiled(forward)
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of arrays, by XLA on TensorFlow and JAX, as it is on other backends."""
-    from models.backend import keras
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        by_xla: Callable[..., Any] = tf.function(function, jit_compile=True)
-        return by_xla
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)  # type: ignore[no-any-return]
-    return function

@@ -11,7 +11,9 @@ from infra.settings import Settings
 from tasks.fetch import bring, hash_local
 from tasks.readers.base import Reader, Tables
 
-KUAIRAND = Path(os.environ.get("NIGHTREEL_DATA", "../shared/data")) / "kuairand"
+DATA = Path(os.environ.get("NIGHTREEL_DATA", "../shared/data"))
+KUAIRAND = DATA / "kuairand"
+CLIPS = DATA / "clips"
 needs_kuairand = pytest.mark.skipif(not KUAIRAND.is_dir(), reason=f"no KuaiRand excerpt in {KUAIRAND} (NIGHTREEL_DATA)")
 DAY = date(2022, 4, 10)
 NOON = "2022-04-10T12:00:00Z"
@@ -45,3 +47,6 @@ def read_all(reader: Reader, into: Path, *, through: date | None = None) -> Tabl
     assert not broken
     assert not lost
     return reader.read(copies, through=through)
+
+
+needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"no clips in {CLIPS} (NIGHTREEL_DATA)")

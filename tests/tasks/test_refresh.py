@@ -21,6 +21,7 @@ from tasks.encode import encode, whole_catalogue
 from tasks.params import Params, Refresh
 from tasks.recommend import Bundle
 from tasks.refresh import RECORD, Kept, grown, model_release, refresh
+from tasks.shelves import Shelves
 from tasks.split import TRAIN
 from tasks.train import train
 from tasks.vector_store import VectorStore
@@ -48,7 +49,8 @@ def catalogue_of(titles):
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    return Kept(VectorStore(FolderStore(home / "store"), home / "vectors"), home / "encoders", home / "work")
+    store = FolderStore(home / "store")
+    return Kept(Shelves(store, VectorStore(store, home / "vectors"), home / "encoders", home / "media"), home / "work")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def live(tmp_path_factory, kept):
     videos = prepared.videos.join(catalogue_of(TITLES), on="video_id").sort("first_seen", "video_id")
     videos.write_parquet(root / "prepared/videos.parquet")
     catalogue = whole_catalogue(videos, catalogue_of(TITLES))
-    encode(catalogue, root / "encoded", params=PARAMS.encode, vectors=kept.vectors, cache=kept.encoders)
+    encode(catalogue, root / "encoded", params=PARAMS.encode, shelves=kept.shelves)
     folder = root / "release"
     train(
         "content",
