@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from flows.arrays import encode, rank
 from flows.audit import audit
 from flows.options import Json, NameOption
 from infra.errors import BadInput, NightreelError
@@ -20,6 +21,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(audit, name="audit")
+app.command()(encode)
+app.command()(rank)
 
 
 class Source(StrEnum):
@@ -158,6 +161,19 @@ def recommend(
     row = {"user": user, "release": head.release, "seq": head.seq, "reason": answer.reason}
     row["signature"] = live.signature(head.release)
     show(row | {"videos": answer.videos}, show_recommended, as_json=as_json)
+
+
+@app.command()
+def video(
+    video: Annotated[str, typer.Argument(help="The video's id.")], name: NameOption = None, as_json: Json = False
+) -> None:
+    """Show what is known of a video: catalogue, tags, key frames, and what is said."""
+    from flows.live import Live
+    from flows.video import describe_video
+    from flows.video_view import show_video
+    from flows.view import show
+
+    show(describe_video(Live.open(name), video), show_video, as_json=as_json)
 
 
 @app.command()

@@ -74,19 +74,21 @@ class Night:
         self._leave_behind([name], self.stages_of(name))
 
     def encode(self) -> None:
-        """Encode the catalogue; without that, no candidate that reads content vectors is trained."""
-        if self.params.content_candidates:
-            self._leave_behind(self.params.content_candidates, ["encode"])
+        """Encode the catalogue, and tag it; without vectors, no candidate that reads them is trained."""
+        tags = ["tags"] if self.params.tags else []
+        if self.params.content_candidates or tags:
+            self._leave_behind([*self.params.content_candidates, *tags], ["encode"])
+            self._leave_behind(tags, ["tag"] if tags else [])
 
-    def _leave_behind(self, candidates: Sequence[str], stages: Sequence[str]) -> None:
-        """Bring `stages` up to date; where one fails, `candidates` are out and the night goes on."""
+    def _leave_behind(self, parts: Sequence[str], stages: Sequence[str]) -> None:
+        """Bring `stages` up to date; where one fails, `parts` of the night are out and the rest goes on."""
         try:
-            for stage in stages if self.failed.keys().isdisjoint(candidates) else ():
+            for stage in stages if self.failed.keys().isdisjoint(parts) else ():
                 self.stage(stage)
         except NightreelError as error:
-            for name in candidates:
+            for name in parts:
                 self.failed[name] = str(error)
-                get_run_logger().error("candidate %s is out: %s", name, error)
+                get_run_logger().error("%s is out: %s", name, error)
 
     def stages_of(self, candidate: str) -> tuple[str, str]:
         """The DVC stages that train and evaluate `candidate`; those that read content vectors depend on more."""
@@ -96,7 +98,8 @@ class Night:
     def is_trained(self) -> bool:
         """Whether this run has come to its challenger before and nothing that it read has changed."""
         per_candidate = [stage for name in self.params.every_candidate for stage in self.stages_of(name)]
-        encode = ["encode"] if self.params.content_candidates else []
+        encode = ["encode"] if self.params.content_candidates or self.params.tags else []
+        encode += ["tag"] if self.params.tags else []
         with self.timed("look"):
             trained = self.pipeline.up_to_date(["ingest", "validate", "prepare", *encode, *per_candidate, "index"])
         if trained:

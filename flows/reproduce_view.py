@@ -28,6 +28,8 @@ def show_reproduction(console: Console, result: Mapping[str, Any]) -> None:
     )
     for title, lines in _differences(result):
         _list(console, title, lines)
+    if result["refreshed"]:
+        console.print(f"release {result['refreshed'][:12]} serves its model, refreshed with new videos")
     for sentence in result["unexplained"]:
         console.print(f"[red]✗[/] {escape(sentence)}")
 

@@ -24,6 +24,8 @@ CANDIDATES = "data/candidates"
 PREPARED = "data/prepared"
 SNAPSHOT = ("data/accepted", "data/quarantine")
 
+REFRESH = "record/refresh.json"
+
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +39,14 @@ def made_by(prefix: str, books: Books) -> tuple[str, str]:
     commits |= {entry.release: entry.commit for entry in books.ledger.entries() if entry.commit}
     found = release_by_prefix(prefix, commits, where=f"of {books.name}")
     return found, commits[found]
+
+
+def trained_release(release: str, books: Books) -> str:
+    """The release whose night trained the model that `release` serves: itself, unless it is a refreshed one."""
+    if REFRESH not in books.releases.manifest(release).parts:
+        return release
+    told: dict[str, Any] = json.loads((books.releases.open(release) / REFRESH).read_bytes())
+    return str(told["model_release"])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lineage.canonical import sha256, sha256_of_file
 from lineage.differences import Difference, FileDifference, file_difference, tree_differences
 from lineage.manifest import digests, installed_packages
 from lineage.rebuild import Clone, clean_clone
-from lineage.recorded import CANDIDATES, PREPARED, SNAPSHOT, Recorded, made_by
+from lineage.recorded import CANDIDATES, PREPARED, SNAPSHOT, Recorded, made_by, trained_release
 from lineage.reproduction import Candidate, Metric, Reproduction, Side
 from lineage.tensors import TensorDifference, compare_files, is_tensor_file
 
@@ -30,7 +30,7 @@ def reproduce(prefix: str, books: Books, *, repository: Path, commit: str | None
     """Rebuild the release whose id starts with `prefix` from its recorded data, and compare.
 
     Args:
-        prefix: of the release's id.
+        prefix: of the release's id. Of a refreshed one the release is rebuilt whose training gave its model.
         books: where releases, ledger and settings are.
         repository: git directory that has the run's commit.
         commit: code and parameters of another commit instead: would they give the same model?
@@ -39,7 +39,8 @@ def reproduce(prefix: str, books: Books, *, repository: Path, commit: str | None
         BadInput: there is no such release or commit.
         Refused: something recorded is damaged or nowhere to be found, so that nothing can be compared.
     """
-    release, run_commit = made_by(prefix, books)
+    found, run_commit = made_by(prefix, books)
+    release = trained_release(found, books)
     record = Recorded.open(release, run_commit, books, repository)
     with clean_clone(repository, commit or run_commit, books.settings.home_dir / "reproduce" / release[:12]) as clone:
         log.info("release %s in a clean clone of commit %s", release[:12], clone.commit[:12])
@@ -48,10 +49,11 @@ def reproduce(prefix: str, books: Books, *, repository: Path, commit: str | None
         models = {name: record.model(name, clone.folder / "recorded") for name in record.candidates}
         data += [damage for _, damaged in models.values() for damage in damaged]
         prepared = _prepare(record, clone, data, aside)
-        failed = _train(clone, params["candidates"])
-        names = list(dict.fromkeys([*record.params["candidates"], *params["candidates"]]))
+        failed = _train(clone, params)
+        names = list(dict.fromkeys([*_stages_by_candidate(record.params), *_stages_by_candidate(params)]))
         return Reproduction(
             release=release,
+            refreshed=None if found == release else found,
             name=record.manifest.name,
             run_commit=run_commit,
             commit=clone.commit,
@@ -141,13 +143,25 @@ def _prepared(record: Recorded, clone: Clone, aside: Path) -> list[FileDifferenc
     return found
 
 
-def _train(clone: Clone, candidates: Sequence[str]) -> dict[str, str]:
+def _stages_by_candidate(params: Mapping[str, Any]) -> dict[str, str]:
+    """What the stages of each candidate are called behind `train` and `evaluate`."""
+    by_content = params.get("content_candidates", [])
+    return dict.fromkeys(params["candidates"], "") | dict.fromkeys(by_content, "-content")
+
+
+def _train(clone: Clone, params: Mapping[str, Any]) -> dict[str, str]:
     """Every candidate, then the index; why some of these failed, by name."""
     failed: dict[str, str] = {}
-    for name in candidates:
+    stages = _stages_by_candidate(params)
+    try:
+        if params.get("content_candidates"):
+            clone.run("encode")
+    except NightreelError as error:
+        failed = dict.fromkeys(params["content_candidates"], str(error))
+    for name in (name for name in stages if name not in failed):
         try:
-            clone.run("train", name)
-            clone.run("evaluate", name)
+            clone.run(f"train{stages[name]}", name)
+            clone.run(f"evaluate{stages[name]}", name)
         except NightreelError as error:
             failed[name] = str(error)
             log.warning("%s failed: %s", name, error)

@@ -88,6 +88,7 @@ class Reproduction(_Frozen):
     """A release, rebuilt.
 
     Attributes:
+        refreshed: the release that was asked for, where that is one with new videos for the model of `release`.
         run_commit: the commit of the run that made the release.
         commit: whose code and parameters the rebuild took; `requested`: somebody asked for another one.
         environment: packages, Python, devices that are not as recorded.
@@ -99,6 +100,7 @@ class Reproduction(_Frozen):
     """
 
     release: str
+    refreshed: str | None = None
     name: str
     run_commit: str
     commit: str

@@ -89,6 +89,7 @@ class TwoTowerParams(Section):
     `id_dropout`: share of ids hidden at each training step, so that content alone must do.
     `temperature`: divides cosines; `learn_temperature` starts from it.
     `popularity_correction`: how much of log(popularity) is taken off an in-batch negative's score; 1 as in the paper.
+    `jit_compile`: for GPUs; on CPU, XLA scatters one by one and takes six times as long.
     """
 
     dim: Positive = 64
@@ -96,16 +97,16 @@ class TwoTowerParams(Section):
     max_length: Positive = 50
     pooling: Literal["attention", "mean"] = "attention"
     half_life_days: Annotated[float, Field(gt=0)] | None = None
-    id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.5
+    id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     temperature: Annotated[float, Field(gt=0)] = 0.1
     learn_temperature: bool = True
     popularity_correction: Annotated[float, Field(ge=0, le=1)] = 1.0
-    batch_size: Positive = 512
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    batch_size: Positive = 1024
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     epochs: Positive = 30
     patience: Positive = 4
-    jit_compile: bool = True
+    jit_compile: bool = False
     gpu_memory_growth: bool = True
 
 
@@ -126,7 +127,6 @@ class LoopParams(Section):
     `clip`: longest gradient of one weight; `jit_compile`: steps are compiled by XLA, worth its time on long trainings.
     """
 
-    batch_size: Positive = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     epochs: Positive = 60
     patience: Positive = 8
@@ -142,11 +142,95 @@ class FrameSequenceParams(LoopParams):
     `codes`: size of the codebook of frames; `code_weight`: of the softmax's loss beside the regression's.
     """
 
+    batch_size: Positive = 128
     cell: Literal["gru", "lstm"] = "gru"
     units: Positive = 64
     dim: Positive = 32
     window: Annotated[int, Field(ge=2)] = 8
-    stride: Positive = 4
-    codes: Annotated[int, Field(ge=2)] = 32
+    stride: Positive = 2
+    codes: Annotated[int, Field(ge=2)] = 16
     code_weight: Annotated[float, Field(ge=0)] = 0.25
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    epochs: Positive = 40
+
+
+class TunedTextParams(LoopParams):
+    """A text encoder that goes on learning on the catalogue's categories.
+
+    `mode`: `frozen` trains a head over the encoder, `top` its last `layers` too, `full` all of it.
+    `max_tokens`: longer texts are cut while training. `head_*`: of the head alone, with which each mode begins.
+    `min_texts`: categories with fewer texts are left out. `valid`, `held_out`: shares of the texts, by video id.
+    `margin`: how far macro-F1 and accuracy may lie below the pretrained encoder's.
+    """
+
+    mode: Literal["frozen", "top", "full"] = "top"
+    layers: Positive = 2
+    max_tokens: Annotated[int, Field(ge=8, le=512)] = 48
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    epochs: Positive = 4
+    patience: Positive = 2
+    head_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    head_epochs: Positive = 40
+    min_texts: Positive = 10
+    valid: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    held_out: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    margin: Annotated[float, Field(ge=0)] = 0.01
+
+
+class AlignmentParams(LoopParams):
+    """Contrastive projection heads over frame features and sound.
+
+    `length`: frames of a view; a segment has twice as many. `dim`: of the vector, as many components are read.
+    `cuts`: how often an epoch cuts all clips into segments anew; `sound_weight`: of the loss of frames against sound.
+    """
+
+    dim: Positive = 128
+    hidden: Positive = 128
+    length: Annotated[int, Field(ge=2)] = 4
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    sound_weight: Annotated[float, Field(ge=0)] = 0.25
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    cuts: Positive = 8
+    epochs: Positive = 60
+
+
+class ClipsParams(Section):
+    """Clips that learners on video see.
+
+    `fps`: frames a second; `views`: crops of each frame that are encoded too; the last but one stops, the last judges.
+    `valid`, `held_out`: shares of each clip's end that stop and judge; `gap`: seconds left out before each.
+    """
+
+    fps: Annotated[float, Field(gt=0)] = 4.0
+    views: Annotated[int, Field(ge=3)] = 12
+    valid: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    held_out: Annotated[float, Field(gt=0, lt=0.5)] = 0.3
+    gap: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Learn(Section):
+    """Learners on video, each a stage of its own name."""
+
+    clips: ClipsParams = ClipsParams()
+    frame_sequence: FrameSequenceParams = FrameSequenceParams()
+    alignment: AlignmentParams = AlignmentParams()
+    tuned_text: TunedTextParams = TunedTextParams()
+
+
+class TagsParams(Section):
+    """Tags for videos that lack them.
+
+    `l2`: of the learnt tagger; `balance`: 1 gives each category the same weight however many videos it has, 0 each
+    video. `temperature`: of zero-shot's softmax over cosines. `most`: tags a video; `min_score`: below it there is
+    none. `min_videos`: categories of fewer videos are not learnt. `held_out`: share of labelled videos that judge.
+    """
+
+    l2: Annotated[float, Field(gt=0)] = 1e-3
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    temperature: Annotated[float, Field(gt=0)] = 0.02
+    most: Positive = 5
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_videos: Annotated[int, Field(ge=2)] = 5
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -18,6 +18,7 @@ from tasks.prepared import Prepared
 from tasks.stage import read_json, write_json
 
 LOCK = Path("requirements.lock")
+TAGS = Path("data/tags/tags.parquet")
 RECORD = (
     paths.LANDED,
     paths.VALIDATION_METRICS,
@@ -69,7 +70,7 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
 def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
     """What answers viewers: name in the release to file in the run's checkout. The record is no part of it.
 
-    A model that embeds videos by their content goes live with the whole catalogue.
+    A model that embeds videos by their content goes live with the whole catalogue. Tags go with any.
     """
     prepared = checkout / paths.PREPARED
     folders = {
@@ -80,7 +81,9 @@ def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
     parts = {f"{name}/{file.name}": file for name, folder in folders.items() for file in sorted(folder.iterdir())}
     watched = prepared / "videos.parquet"
     vocabulary = checkout / paths.ENCODED / CATALOGUE if f"model/{VIDEOS}" in parts else watched
-    return parts | {"vocabulary.parquet": vocabulary, "viewers.parquet": prepared / "viewers.parquet"}
+    tags = checkout / TAGS
+    tagged = {TAGS.name: tags} if tags.exists() else {}
+    return parts | tagged | {"vocabulary.parquet": vocabulary, "viewers.parquet": prepared / "viewers.parquet"}
 
 
 def serves_the_same(checkout: Path, challenger: str, live: Manifest) -> bool:

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,18 @@ def encode_text(
 
 def text_encoder(params: Text, cache: Path) -> Encoder[str]:
     """The text encoder of `params`. Raises `BadInput` when its folder cannot be used."""
-    from models.encoders.text import open_text_encoder
-
     try:
-        return open_text_encoder(params.model, prefix=params.prefix, max_tokens=params.max_tokens, cache=cache)
+        return _opened(params.model, params.prefix, params.max_tokens, cache)
     except ValueError as error:
         raise BadInput(f"encode.text.model: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _opened(model: str, prefix: str, max_tokens: int, cache: Path) -> Encoder[str]:
+    """Kept for the process, which compiles each shape of batch once."""
+    from models.encoders.text import open_text_encoder
+
+    return open_text_encoder(model, prefix=prefix, max_tokens=max_tokens, cache=cache)
 
 
 def _field_vectors(

@@ -15,6 +15,7 @@ from models.ranking import top_k
 from models.search import Index, recall, space_id
 from models.sequences import Sequences
 from tasks import paths
+from tasks.params import Index as IndexParams
 from tasks.params import Params, load_params
 from tasks.prepared import Prepared
 from tasks.stage import read_json, stage, write_json
@@ -44,7 +45,7 @@ def build_index(
     scores = primary_metrics(evaluations, params)
     name = challenger(scores, primary=params.evaluate.primary)
     model = load(name, candidates / name)
-    settings = DenseSettings(**params.index.model_dump(include=set(DenseSettings.__dataclass_fields__)))
+    settings = dense_settings(params.index)
     space = space_id(candidates / name)
     Index.build(model.video_vectors(), settings, space=space, seed=params.seed).save(out)
     index = Index.load(out, model=candidates / name)
@@ -60,6 +61,11 @@ def build_index(
     write_json(metrics, figures)
     log.info("challenger %s, %s index over %d videos", name, index.facts.kind, index.facts.videos)
     return figures
+
+
+def dense_settings(params: IndexParams) -> DenseSettings:
+    """How dense vectors are indexed."""
+    return DenseSettings(**params.model_dump(include=set(DenseSettings.__dataclass_fields__)))
 
 
 def primary_metrics(evaluations: Path, params: Params) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
-from models.params import Candidates, Positive, Section
+from models.params import Candidates, Learn, Positive, Section, TagsParams
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -135,6 +135,7 @@ class Encode(Section):
 
 CandidateName = Literal["popularity", "itemknn", "ease", "sasrec"]
 ContentCandidateName = Literal["content", "twotower"]
+LearnerName = Literal["frame-sequence", "alignment", "tuned-text"]
 
 
 class Evaluate(Section):
@@ -230,6 +231,8 @@ class Params(Section):
         name: of the recommender; several share a store, each with its own ledger. None: the source's name.
         seed: of every random draw.
         candidates: what a night trains on who watched what.
+        tags: how videos are tagged; None: they are not.
+        learners: what it lets learn from video and text on its way, each with a gate of its own.
         content_candidates: what it trains on content vectors as well; they also recommend what nobody has watched yet.
     """
 
@@ -240,6 +243,9 @@ class Params(Section):
     validation: Validate = Validate()
     prepare: Prepare = Prepare()
     encode: Encode = Encode()
+    tags: TagsParams | None = None
+    learners: list[LearnerName] = Field(default_factory=list)
+    learn: Learn = Learn()
     train: Candidates = Candidates()
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()

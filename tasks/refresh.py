@@ -5,20 +5,21 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import yaml
 
 from infra.errors import BadInput, Refused
 from lineage.manifest import Facts, Manifest, build
+from lineage.recorded import REFRESH
 from models.catalogue import load
 from models.embedded import VIDEOS, Embedded
-from models.faiss_index import DenseSettings
 from models.search import Index
 from models.sequences import Sequences
 from tasks.encode import encode, whole_catalogue
 from tasks.encoded import Encoded
+from tasks.index import dense_settings
 from tasks.media.sources import MediaSource
 from tasks.params import Params, Refresh, parse_params
 from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
@@ -27,7 +28,6 @@ from tasks.schema import Videos
 from tasks.shelves import Shelves
 from tasks.stage import read_json, write_json
 
-RECORD = "record/refresh.json"
 MADE = (Videos.MEDIA_DIGEST, Videos.NOTES)  # columns that encoding adds to a catalogue
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,15 @@ def refresh(
         The new release's folder and manifest; None when the live one has every video as it is now.
 
     Raises:
-        BadInput: the release records parameters that this code does not read, or an encoder cannot be opened.
+        BadInput: the live model does not embed videos, the release records parameters that this code does not read,
+            or an encoder cannot be opened.
         Refused: the encoders are not those that the towers were trained on, or a check failed.
     """
+    if not is_refreshable(live):
+        raise BadInput(
+            f"Only a model that embeds videos by their content can be refreshed (content_candidates in params.yaml). "
+            f"Received: release {manifest.release[:12]}, {manifest.candidate}"
+        )
     before = pl.read_parquet(live / "vocabulary.parquet")
     catalogue = grown(before.drop(column for column in MADE if column in before.columns), accepted)
     if set(catalogue.columns) <= set(before.columns) and catalogue.equals(before.select(catalogue.columns)):
@@ -81,7 +87,7 @@ def refresh(
         raise Refused(f"Release {manifest.release[:12]} cannot be refreshed: {error}") from error
     out = kept.work / "release"
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(live, out)
+    shutil.copytree(live, out, ignore=shutil.ignore_patterns(VIDEOS, "index", "vocabulary.parquet"))
     _write_generation(out, after, encoded.catalogue, recorded, space=manifest.space)
     generation = Generation(
         old=model.video_vectors(),
@@ -122,42 +128,29 @@ def recorded_params(folder: Path) -> Params:
     return parse_params(yaml.safe_load(text), where="record/params.yaml of the live release")
 
 
-def model_release(folder: Path, release: str) -> str:
-    """The release that first went live with the model of `release`, which lies in `folder`: itself, if no refresh."""
-    record = folder / RECORD
-    return str(read_json(record)["model_release"]) if record.exists() else release
-
-
 def _live_model(live: Path, manifest: Manifest) -> Embedded:
     try:
         model = load(manifest.candidate, live / "model")
     except ValueError as error:
         raise Refused(f"Release {manifest.release[:12]} cannot be loaded: {error}") from error
-    if not isinstance(model, Embedded):
-        raise BadInput(
-            f"Only a model that embeds videos by their content can be refreshed (content_candidates in params.yaml). "
-            f"Received: release {manifest.release[:12]}, {manifest.candidate}"
-        )
-    return model
+    return cast("Embedded", model)  # it has a table
 
 
 def _write_generation(out: Path, model: Embedded, catalogue: pl.DataFrame, params: Params, *, space: str) -> None:
     model.save_videos(out / "model")
-    settings = DenseSettings(**params.index.model_dump(include=set(DenseSettings.__dataclass_fields__)))
-    shutil.rmtree(out / "index")
-    Index.build(model.video_vectors(), settings, space=space, seed=params.seed).save(out / "index")
+    Index.build(model.video_vectors(), dense_settings(params.index), space=space, seed=params.seed).save(out / "index")
     catalogue.write_parquet(out / "vocabulary.parquet")
 
 
 def _record(out: Path, manifest: Manifest, checks: list[dict[str, Any]], facts: Mapping[str, Any]) -> None:
-    before = read_json(out / RECORD) if (out / RECORD).exists() else {"generation": 1}
+    before = read_json(out / REFRESH) if (out / REFRESH).exists() else {"generation": 1}
     content = {
         "generation": before["generation"] + 1,
         "refreshed_from": manifest.release,
         "model_release": before.get("model_release", manifest.release),
         "checks": checks,
     }
-    write_json(out / RECORD, content | dict(facts))
+    write_json(out / REFRESH, content | dict(facts))
 
 
 def _having(figures: Mapping[str, Any]) -> dict[str, int]:

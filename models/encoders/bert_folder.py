@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -84,7 +83,8 @@ class BertFolder:
             if self._tokenizer_file == TOKENIZER:
                 return Tokenizer.from_file(str(path))
             lowercase = _mapping(self.path / TOKENIZER_CONFIG).get("do_lower_case", True)
-            return BertWordPieceTokenizer(str(path), lowercase=lowercase)._tokenizer
+            made: Tokenizer = BertWordPieceTokenizer(str(path), lowercase=lowercase)._tokenizer
+            return made
         except Exception as error:  # noqa: BLE001 - the Rust side raises bare exceptions
             raise ValueError(f"{path} is no tokeniser: {error}. Received: {path.stat().st_size} bytes") from None
 

@@ -51,11 +51,12 @@ class BertForward:
             ids: `[batch, length]` tokens, `batch * length` a multiple of `LANES`.
             real: `[batch, length]`, 1 where there is a token, 0 where there is padding; one token a row at least.
         """
-        states = self._embed(ids, self._embeddings)
-        bias = np.where(real, np.float32(0), np.float32(FAR_BELOW))[:, None, None, :]
+        tokens, counted = ops.convert_to_tensor(ids), ops.convert_to_tensor(real)
+        bias = ops.convert_to_tensor(np.where(real, np.float32(0), np.float32(FAR_BELOW))[:, None, None, :])
+        states = self._embed(tokens, self._embeddings)
         for layer in self._layers:
             states = self._layer(states, bias, layer)
-        means = np.asarray(self._pool(states, real))
+        means = np.asarray(self._pool(states, counted))
         unit: Floats = means / np.sqrt(np.square(means).sum(axis=1, keepdims=True))  # in NumPy: few, and rounded right
         return unit
 
@@ -65,7 +66,9 @@ class BertForward:
         return _normalised(ops.reshape(x, (-1, self._dim)), gamma, beta)
 
     def _after_layer(self, x: Any, bias: Any, weights: Any) -> Any:
-        qkv, qkv_bias, out, out_bias, gamma, beta, widen, widen_bias, narrow, narrow_bias, last_gamma, last_beta = weights
+        qkv, qkv_bias, out, out_bias, gamma, beta, widen, widen_bias, narrow, narrow_bias, last_gamma, last_beta = (
+            weights
+        )
         attended = self._attended(ops.matmul(x, qkv) + qkv_bias, bias)
         x = _normalised(x + (ops.matmul(attended, out) + out_bias), gamma, beta)
         wide = ops.gelu(ops.matmul(x, widen) + widen_bias, approximate=False)
@@ -104,7 +107,7 @@ def compiled(function: Callable[..., Any], signature: list[Any]) -> Callable[...
         def spec(of: Any) -> Any:
             return [spec(one) for one in of] if isinstance(of, list) else tf.TensorSpec(*of)
 
-        graph: Callable[..., Any] = tf.function(function, input_signature=spec(signature), jit_compile=False)
+        graph: Callable[..., Any] = tf.function(function, jit_compile=False).get_concrete_function(*spec(signature))
         return graph
     if backend == "jax":
         import jax

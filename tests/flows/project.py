@@ -23,6 +23,7 @@ VIEWERS, VIDEOS = 300, 300
 # The days are cut by count, not by the clock, so their hours drift.
 SMALL = {
     "candidates": ["popularity", "itemknn"],
+    "content_candidates": [],
     "validation": {"max_drift": 5.0},
     "gate": {"rule": "non-inferior", "margin": 0.05, "slice_margin": 0.5},
 }

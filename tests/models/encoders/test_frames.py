@@ -91,8 +91,10 @@ def test_the_digest_follows_weights_and_not_file_bytes(tmp_path: Path) -> None:
     first, again = save(tmp_path / "a.keras", "vector"), tmp_path / "b.keras"
     model = keras.saving.load_model(first, compile=False)
     model.save(again)
+    model.save(again.with_suffix(".h5"))
     digest = open_frame_encoder(str(first)).digest
     assert open_frame_encoder(str(again)).digest == digest
+    assert open_frame_encoder(str(again.with_suffix(".h5"))).digest == digest
     weights = model.get_weights()
     weights[0][0, 0, 0, 0] += 1
     model.set_weights(weights)
@@ -111,6 +113,7 @@ def test_a_folder_that_keras_hub_reads(tmp_path: Path) -> None:
     frames = pictures(BATCH + 1, side=32)
     expected = np.asarray(backbone.predict(frames.astype(np.float32), verbose=0))
     assert encoder.dim == 12
+    assert encoder.digest == open_frame_encoder(str(tmp_path / "vit")).digest
     assert encoder.encode(frames) == pytest.approx(expected.mean(axis=1), abs=1e-4)
 
 
