@@ -18,6 +18,7 @@ from lineage.ledger import Draft, Entry, Ledger, recommenders
 from lineage.manifest import Manifest
 from lineage.prefix import release_by_prefix
 from lineage.promotion import rollback_target
+from lineage.recorded import trained_release
 from lineage.releases import Releases
 from tasks.params import load_params
 from tasks.recommend import Bundle
@@ -161,7 +162,7 @@ class Live:
         if override_until is not None:
             _refuse_needless(version, verdict, override_until)
         head = self.head
-        if tags["nightreel.release"] == head.release:
+        if tags["nightreel.release"] == trained_release(head.release, self.books):
             raise Refused(f"Model version {version} of {self.name} is live already, as entry {head.seq}.")
         return self._go_live(
             Draft(

@@ -16,6 +16,7 @@ from infra.registry import Registry
 from lineage.books import Books
 from lineage.canonical import sha256, sha256_of_file
 from lineage.manifest import SNAPSHOT_PART, Manifest
+from lineage.recorded import trained_release
 from lineage.retirement import is_retired
 from lineage.runs import RunRecord
 from lineage.verify import Finding, stored_json
@@ -96,9 +97,17 @@ def verify_alias(books: Books, registry: Registry) -> Iterator[Finding]:
         yield Finding(kind="alias", what="champion", fault=fault)
         return
     release = registry.tags_of(version).get("nightreel.release")
-    if release != head.release:
+    if release != head.release and release != _trained(head.release, books):
         fault = f"version {version} is tagged with release {release}, and entry {head.seq} names {head.release}"
         yield Finding(kind="alias", what="champion", fault=fault)
+
+
+def _trained(release: str, books: Books) -> str | None:
+    """The release that gave the model of a refreshed one; None where that cannot be read, which is told elsewhere."""
+    try:
+        return trained_release(release, books)
+    except NightreelError:
+        return None
 
 
 def _checkout(books: Books, record: RunRecord) -> Iterator[Finding]:

@@ -107,7 +107,7 @@ def test_new_videos_go_live_with_the_same_model_in_one_entry(live: Live) -> None
 
 def test_a_night_that_keeps_the_live_model_brings_it_new_videos(live: Live) -> None:
     live.add(NEW[0])
-    outcome = retrain(live.project, live.source, "--set", "candidates=[popularity]")
+    outcome = retrain(live.project, live.source, "--set", "candidates=[popularity]", "--set", "gate.rule=better")
     assert outcome["status"] == "refused"
     head = live.ledger.head()
     assert outcome["refresh"] == f"1 new videos went live with release {head.release[:12]}, ledger entry {head.seq}"
