@@ -140,16 +140,18 @@ class FrameSequenceParams(LoopParams):
     `cell`: `gru` or `lstm`; `units`: length of its state; `dim`: principal components of frame features it reads.
     `window`: frames that are looked at; `stride`: frames of the kept sequence from one of them to the next.
     `codes`: size of the codebook of frames; `code_weight`: of the softmax's loss beside the regression's.
+    `noise`: standard deviation of what disturbs components in training, theirs being 1 on average.
     """
 
     batch_size: Positive = 128
     cell: Literal["gru", "lstm"] = "gru"
     units: Positive = 64
-    dim: Positive = 32
-    window: Annotated[int, Field(ge=2)] = 8
+    dim: Positive = 16
+    window: Annotated[int, Field(ge=2)] = 4
     stride: Positive = 2
     codes: Annotated[int, Field(ge=2)] = 16
     code_weight: Annotated[float, Field(ge=0)] = 0.25
+    noise: Annotated[float, Field(ge=0)] = 0.5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     epochs: Positive = 40

@@ -139,14 +139,14 @@ def learn_frame_sequence(job: Job) -> dict[str, Any]:
 
 
 def learn_alignment(job: Job) -> dict[str, Any]:
-    """Views of one moment meet; the last crop of each clip is kept for the measure."""
+    """Views of one moment meet."""
     parts = _parts(job)
-    train, valid = ([_views(getattr(part, name), last=False) for part in parts] for name in ("train", "valid"))
+    train, valid, held_out = ([views_of(part, name) for part in parts] for name in Parts.__annotations__)
     model = Alignment(job.params.alignment)
     with _enough():
         kept = job.checkpoint("alignment", [clip.frames for clip in train])
         facts = model.fit(train, valid, seed=job.seed, checkpoint=kept)
-        told = measure_views(model, [_views(part.held_out, last=True) for part in parts])
+        told = measure_views(model, held_out)
     model.save(job.out)
     measure = {kind: sides["model"] for kind, sides in told.items()}
     baseline = {kind: sides.get("features", sides.get("chance")) for kind, sides in told.items()}
@@ -199,10 +199,16 @@ def _parts(job: Job) -> list[Parts]:
     ]
 
 
-def _views(clip: Clip, *, last: bool) -> Views:
-    """Whole frames and crops; without the last crop, which training must not see."""
-    crops = clip.views if last else clip.views[:-1]
-    return Views(np.concatenate([clip.features[None], crops]), clip.sound)
+def views_of(parts: Parts, name: str) -> Views:
+    """Whole frames and crops of the part `name` of a clip.
+
+    The last crop judges and the last but one stops, so that neither is of a crop that training knows. A clip with
+    fewer than three has all of them in each part.
+    """
+    clip: Clip = getattr(parts, name)
+    crops = len(clip.views)
+    mine = {"train": slice(0, -2), "valid": slice(-2, -1), "held_out": slice(0, crops)}[name]
+    return Views(np.concatenate([clip.features[None], clip.views[mine if crops > 2 else slice(0, crops)]]), clip.sound)
 
 
 def _encoder(job: Job, model: str) -> TextEncoder:

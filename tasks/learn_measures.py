@@ -97,14 +97,12 @@ def _blocks(errors: Floats, counts: Sequence[int], size: int) -> Floats:
     )
 
 
-KINDS = ("crop", "speed", "crop and speed")
-
-
 def measure_views(model: Alignment, held_out: Sequence[Views]) -> dict[str, Figures]:
     """Retrieval of a held-out segment's other view among all segments' (`models.alignment.retrieval`).
 
-    By kind of view: `crop` (whole frames against the last crop), `speed` (every frame of the first half against every
-    second of all), `crop and speed`, and `sound` where a clip has sound. By who says it: `model`, and `features`, the
+    By kind of view: `known crop` (whole frames against the first crop, which training saw of other moments), `crop`
+    (against the last, which it never saw), `speed` (every frame of the first half against every second of all), `crop
+    and speed`, and `sound` where a clip has sound. By who says it: `model`, and `features`, the
     cosine of the mean of the frames' features as they come; for sound there is no such thing, and `chance` stands for
     it.
 
@@ -121,6 +119,7 @@ def measure_views(model: Alignment, held_out: Sequence[Views]) -> dict[str, Figu
         return np.stack([clip.frames[view, at + frames] for clip, at in cut])
 
     pairs = {
+        "known crop": (seen(0, second), seen(1, second)),
         "crop": (seen(0, second), seen(-1, second)),
         "speed": (seen(0, half), seen(0, second)),
         "crop and speed": (seen(0, half), seen(-1, second)),

@@ -1,0 +1,169 @@
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from models.checkpoint import Checkpoint
+from models.params import TunedTextParams
+from models.protocol import Diverged
+from models.tuning import Labelled, Split, accuracy, folder_tensors, macro_f1, save_encoder, split_by_key, tune
+
+pytest.importorskip("keras_hub", reason="nightreel[text] is not installed")
+
+from models.encoders.text import load_backbone, open_text_encoder
+from tests.models.encoders.test_text_folder import tiny_bert
+
+TINY = {
+    "max_tokens": 8,
+    "layers": 1,
+    "epochs": 2,
+    "learning_rate": 0.01,
+    "head_epochs": 5,
+    "head_learning_rate": 0.05,
+    "batch_size": 8,
+}
+TEXTS = ["night", "night night", "reel", "reel reel", "reels", "night alien", "reel alien", "alien night"] * 4
+LABELS = np.array([0, 0, 1, 1, 1, 0, 1, 0] * 4, np.int32)
+DATA = Labelled(TEXTS, LABELS)
+SPLIT = Split(DATA, DATA, DATA)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tiny_bert(tmp_path_factory.mktemp("bert") / "tiny")
+    return open_text_encoder(str(folder), prefix="", max_tokens=16, cache=folder)
+
+
+def tuned(encoder, mode, **params):
+    return tune(encoder, SPLIT, categories=2, params=TunedTextParams(**TINY | {"mode": mode} | params), seed=0)
+
+
+def changed(encoder, result):
+    """Names of the tensors that differ from the folder's."""
+    before = load_file(encoder.folder.path / "model.safetensors")
+    return {name for name, array in result.tensors.items() if not np.array_equal(array, before[name])}
+
+
+def test_the_folders_tensors_come_back_from_the_network_as_they_were(encoder):
+    before = load_file(encoder.folder.path / "model.safetensors")
+    after = folder_tensors(load_backbone(encoder.folder))
+    assert set(before) - set(after) == {"pooler.dense.weight", "pooler.dense.bias"}
+    for name, array in after.items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_frozen_leaves_the_encoder_as_it_is(encoder, tmp_path):
+    result = tuned(encoder, "frozen")
+    assert result.tensors is None
+    save_encoder(tmp_path, source=encoder.folder.path, tuned=result)
+    opened = open_text_encoder(str(tmp_path), prefix="", max_tokens=16, cache=tmp_path)
+    np.testing.assert_array_equal(opened.encode(TEXTS[:4]), encoder.encode(TEXTS[:4]))
+
+
+def test_top_changes_the_last_layers_only(encoder):
+    names = changed(encoder, tuned(encoder, "top"))
+    assert names
+    assert all(name.startswith("encoder.layer.1.") for name in names)
+
+
+@pytest.fixture(scope="module")
+def full(encoder):
+    """All of the encoder tuned, for long enough."""
+    return tuned(encoder, "full", epochs=30, patience=30, learning_rate=0.003)
+
+
+def test_full_changes_every_layer_and_the_words(encoder, full):
+    names = changed(encoder, full)
+    assert {name.split(".")[2] for name in names if name.startswith("encoder.")} == {"0", "1"}
+    assert "embeddings.word_embeddings.weight" in names
+
+
+def test_the_tuned_encoder_opens_like_any_other_and_knows_the_task(encoder, full, tmp_path):
+    save_encoder(tmp_path, source=encoder.folder.path, tuned=full)
+    opened = open_text_encoder(str(tmp_path), prefix="", max_tokens=16, cache=tmp_path)
+    vectors = opened.encode(TEXTS)
+    assert opened.dim == encoder.dim
+    assert opened.digest != encoder.digest
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert macro_f1(full.predict(vectors), LABELS) > 0.9
+
+
+def test_the_untuned_network_has_the_loss_of_the_head_that_it_begins_with(encoder):
+    frozen = tuned(encoder, "frozen")
+    begun = tuned(encoder, "full", epochs=1, learning_rate=1e-30)
+    assert begun.facts["epochs"][0]["valid_loss"] == pytest.approx(min(loss(frozen)), rel=1e-2)
+
+
+def loss(result):
+    return [epoch["valid_loss"] for epoch in result.facts["epochs"]]
+
+
+def test_more_layers_than_there_are_is_refused(encoder):
+    with pytest.raises(ValueError, match=r"layers must lie in 1\.\.2\. Received: layers=3"):
+        tuned(encoder, "top", layers=3)
+
+
+def test_a_part_without_texts_is_refused(encoder):
+    empty = Labelled([], np.zeros(0, np.int32))
+    with pytest.raises(ValueError, match="Each part must have texts"):
+        tune(encoder, Split(DATA, empty, DATA), categories=2, params=TunedTextParams(**TINY), seed=0)
+
+
+def test_a_learning_rate_beyond_reason_diverges(encoder):
+    with pytest.raises(Diverged, match="lower learning_rate"):
+        tuned(encoder, "full", learning_rate=1e38)
+
+
+def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder, tmp_path):
+    def run(epochs, checkpoint):
+        params = TunedTextParams(**TINY | {"epochs": epochs, "patience": 9})
+        return tune(encoder, SPLIT, categories=2, params=params, seed=0, checkpoint=checkpoint)
+
+    whole = run(3, None)
+    run(1, Checkpoint(tmp_path, "key"))
+    again = run(3, Checkpoint(tmp_path, "key"))
+    for name, array in whole.tensors.items():
+        np.testing.assert_array_equal(array, again.tensors[name], err_msg=name)
+
+
+def test_a_split_depends_on_the_key_alone():
+    keys = [f"v{at}" for at in range(1000)]
+    data = Labelled(keys, np.zeros(1000, np.int32))
+    split = split_by_key(data, keys, valid=0.1, held_out=0.2)
+    assert [len(part.texts) for part in (split.train, split.valid, split.held_out)] == [709, 99, 192]
+    fewer = split_by_key(data.take(np.arange(500)), keys[:500], valid=0.1, held_out=0.2)
+    assert set(fewer.held_out.texts) == set(split.held_out.texts) & set(keys[:500])
+
+
+def test_macro_f1_and_accuracy_by_hand():
+    predicted, labels = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2])
+    # category 0: precision 1/2, recall 1; category 1: 1/2, 1/2; category 2: never found
+    assert macro_f1(predicted, labels) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert accuracy(predicted, labels) == 0.5
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from models.encoders.text import open_text_encoder
+from models.tuning import save_encoder
+from tests.models.test_tuning import tuned
+source = Path(sys.argv[2])
+encoder = open_text_encoder(str(source), prefix="", max_tokens=16, cache=source)
+save_encoder(Path(sys.argv[1]), source=source, tuned=tuned(encoder, "full"))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_tune_to_the_same_bytes_and_say_nothing(encoder, tmp_path):
+    digests = []
+    for name in ("one", "two"):
+        command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / name), str(encoder.folder.path)]
+        ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", "")
+        digests.append(sha256((tmp_path / name / "model.safetensors").read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
