@@ -16,7 +16,16 @@ from prefect.artifacts import create_markdown_artifact
 from flows.lineage_events import StepEvents, lineage_events
 from flows.outcome import Outcome, Request, Status
 from flows.refresh import Catalogue, refresh_live, refreshes
-from flows.steps import candidates_step, land_step, reach_step, record_step, register_step, release_step, stage_step
+from flows.steps import (
+    candidates_step,
+    encoder_step,
+    land_step,
+    reach_step,
+    record_step,
+    register_step,
+    release_step,
+    stage_step,
+)
 from flows.verdict_page import verdict_markdown
 from infra.checkout import Checkout, Inputs, checked_out
 from infra.disk import room_on
@@ -76,9 +85,18 @@ class Night:
     def encode(self) -> None:
         """Encode the catalogue, and tag it; without vectors, no candidate that reads them is trained."""
         tags = ["tags"] if self.params.tags else []
-        if self.params.content_candidates or tags:
-            self._leave_behind([*self.params.content_candidates, *tags], ["encode"])
+        readers = [*self.params.content_candidates, *tags, *self.params.learners]
+        if readers:
+            self._leave_behind(readers, ["encode"])
             self._leave_behind(tags, ["tag"] if tags else [])
+
+    def learn(self) -> None:
+        """What learns from video and text on its way; each a registered model, with the verdict of its own gate."""
+        for name in self.params.learners:
+            self._leave_behind([name], ["clips", f"learn@{name}"])
+            if name not in self.failed:
+                version = encoder_step(name, self.checkout, self.registry)
+                get_run_logger().info("%s: model version %s", name, version)
 
     def _leave_behind(self, parts: Sequence[str], stages: Sequence[str]) -> None:
         """Bring `stages` up to date; where one fails, `parts` of the night are out and the rest goes on."""
@@ -98,13 +116,18 @@ class Night:
     def is_trained(self) -> bool:
         """Whether this run has come to its challenger before and nothing that it read has changed."""
         per_candidate = [stage for name in self.params.every_candidate for stage in self.stages_of(name)]
-        encode = ["encode"] if self.params.content_candidates or self.params.tags else []
-        encode += ["tag"] if self.params.tags else []
+        encode = self._reading_stages()
         with self.timed("look"):
             trained = self.pipeline.up_to_date(["ingest", "validate", "prepare", *encode, *per_candidate, "index"])
         if trained:
             get_run_logger().info("this run has trained before and nothing has changed")
         return trained
+
+    def _reading_stages(self) -> list[str]:
+        """The stages that read what videos show and say, but for the candidates'."""
+        tags = ["tag"] if self.params.tags else []
+        learn = ["clips", *(f"learn@{name}" for name in self.params.learners)] if self.params.learners else []
+        return ["encode", *tags, *learn] if self.params.content_candidates or tags or learn else []
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -193,6 +216,7 @@ def _train(run: Night) -> None:
         lane.result()
     if run.params.content_candidates:
         candidates_step(run.params.content_candidates, run.candidate)
+    run.learn()
     run.stage("index")
 
 

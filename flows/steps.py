@@ -19,6 +19,7 @@ from infra.registry import Registry
 from infra.settings import Settings
 from lineage.books import Books
 from lineage.ledger import Draft, Entry
+from tasks import paths
 from tasks.landing import Landed, land
 from tasks.register import register
 
@@ -62,6 +63,16 @@ def candidates_step(candidates: Sequence[str], candidate: Callable[[str], None])
     """Train and evaluate some candidates, one after the other."""
     for name in candidates:
         candidate(name)
+
+
+@task(name="encoder", task_run_name="register {name}", **RETRIED)
+def encoder_step(name: str, checkout: Checkout, registry: Registry) -> str:
+    """Write what a learner left into MLflow; the number of its model version."""
+    from tasks.learn import register_encoder, registered_name
+
+    encoders = Registry(registry.settings, registered_name(name, registry.name))
+    folder, metrics = checkout.path / paths.LEARNED / name, checkout.path / paths.LEARN_METRICS / f"{name}.json"
+    return register_encoder(folder, metrics, encoders, run=checkout.run, name=name)
 
 
 @task(name="reach", task_run_name="reach MLflow", **RETRIED)

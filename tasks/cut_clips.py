@@ -1,0 +1,61 @@
+"""Clips for the learners on video: the media of the catalogue at an even rate, whole and cropped."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from infra.console import track
+from infra.settings import Settings
+from tasks import paths
+from tasks.clips import make_clip
+from tasks.encoded import Encoded
+from tasks.media.limits import Limits
+from tasks.media.sources import MediaSource, media_source
+from tasks.params import Params, load_params
+from tasks.schema import Videos
+from tasks.shelves import open_shelves
+from tasks.stage import read_json, stage
+
+log = logging.getLogger(__name__)
+
+
+def cut_clips(encoded: Encoded, source: MediaSource | None, out: Path, *, params: Params) -> int:
+    """Write `out/CONTENT.npz` for each file that has frames, and return how many there are; `out` is made anew.
+
+    A file that cannot be decoded is left out: `encode` has told of it.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    catalogue = encoded.catalogue
+    if source is None or Videos.MEDIA_DIGEST not in catalogue.columns or params.encode.media.frames is None:
+        return 0
+    rows = catalogue.select(Videos.MEDIA_DIGEST, Videos.MEDIA).drop_nulls().unique(Videos.MEDIA_DIGEST)
+    from models.encoders.frames import open_frame_encoder
+
+    encoder, media = open_frame_encoder(params.encode.media.frames), params.encode.media
+    limits = Limits(frames_per_video=media.frames_per_video, max_seconds=media.max_seconds, time_limit=media.time_limit)
+    made = 0
+    told = params.learn.clips
+    for content, name in track(rows.sort(Videos.MEDIA_DIGEST).rows(), label="Cutting clips", total=rows.height):
+        try:
+            with source.opened(name) as path:
+                clip = make_clip(
+                    path, encode=encoder.encode, fps=told.fps, views=told.views, seed=params.seed, limits=limits
+                )
+        except (ValueError, OSError) as error:
+            log.warning("%s gives no clip: %s", name, error)
+            continue
+        clip.save(out / f"{content}.npz")
+        made += 1
+    return made
+
+
+def main() -> None:
+    """The DVC stage."""
+    source = media_source(read_json(paths.LANDED), Settings(), open_shelves(Settings()).work)
+    made = cut_clips(Encoded(paths.ENCODED), source, paths.CLIPS, params=load_params(Path("params.yaml")))
+    log.info("%d clips", made)
+
+
+if __name__ == "__main__":
+    stage(main)
