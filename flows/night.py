@@ -95,7 +95,7 @@ class Night:
         for name in self.params.learners:
             self._leave_behind([name], ["clips", f"learn@{name}"])
             if name not in self.failed:
-                version = encoder_step(name, self.checkout, self.registry)
+                version = encoder_step(name, self.checkout, self.books)
                 get_run_logger().info("%s: model version %s", name, version)
 
     def _leave_behind(self, parts: Sequence[str], stages: Sequence[str]) -> None:

@@ -66,11 +66,11 @@ def candidates_step(candidates: Sequence[str], candidate: Callable[[str], None])
 
 
 @task(name="encoder", task_run_name="register {name}", **RETRIED)
-def encoder_step(name: str, checkout: Checkout, registry: Registry) -> str:
+def encoder_step(name: str, checkout: Checkout, books: Books) -> str:
     """Write what a learner left into MLflow; the number of its model version."""
     from tasks.learn import register_encoder, registered_name
 
-    encoders = Registry(registry.settings, registered_name(name, registry.name))
+    encoders = Registry(books.settings, registered_name(name, books.name))
     folder, metrics = checkout.path / paths.LEARNED / name, checkout.path / paths.LEARN_METRICS / f"{name}.json"
     return register_encoder(folder, metrics, encoders, run=checkout.run, name=name)
 
