@@ -26,6 +26,7 @@ from tasks.landing import Landed
 from tasks.stage import read_json
 
 SERVING = (paths.INDEX, paths.PREPARED)
+ITEM = re.compile(r"\$\{item\.\w+\}")  # of a stage that dvc.yaml repeats for each of a list
 FACTS = ("data/", "metrics/")
 
 
@@ -112,7 +113,7 @@ class StepEvents:
         template, _, item = stage.partition("@")
         declared: Sequence[str | dict[str, Any]] = self._stages[template].get(kind, ())
         named = [path if isinstance(path, str) else next(iter(path)) for path in declared]
-        return [path.replace("${item.candidate}", item) for path in named if path.startswith(FACTS)]
+        return [ITEM.sub(item, path) for path in named if path.startswith(FACTS)]
 
     @cached_property
     def _stages(self) -> dict[str, Any]:

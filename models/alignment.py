@@ -212,6 +212,7 @@ class Network(RepeatableModel):
         self.straight = layers.Dense(dim, use_bias=False, kernel_initializer="identity", name="straight")
         self.widen = layers.Dense(params.hidden, activation="gelu", name="widen")
         self.narrow = layers.Dense(dim, use_bias=False, kernel_initializer="zeros", name="narrow")
+        self.noise = layers.GaussianNoise(params.noise, name="noise")
         self.dropout = layers.Dropout(params.dropout, name="dropout")
         self.loudness = layers.LayerNormalization(name="loudness")
         self.hear = layers.Dense(params.hidden, activation="gelu", name="hear")
@@ -226,6 +227,7 @@ class Network(RepeatableModel):
 
     def of_frames(self, points: Any, training: bool = False) -> Any:
         """`[batch, length, dim]` to unit vectors `[batch, dim]`."""
+        points = self.noise(points, training=training)
         seen = self.dropout(self.widen(points), training=training)
         return _unit(self.straight(ops.mean(points, axis=1)) + self.narrow(ops.mean(seen, axis=1)))
 

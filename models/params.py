@@ -188,6 +188,7 @@ class AlignmentParams(LoopParams):
 
     `length`: frames of a view; a segment has twice as many. `dim`: of the vector, as many components are read.
     `cuts`: how often an epoch cuts all clips into segments anew; `sound_weight`: of the loss of frames against sound.
+    `noise`: standard deviation of what disturbs components in training, theirs being 1 on average.
     """
 
     dim: Positive = 128
@@ -197,6 +198,7 @@ class AlignmentParams(LoopParams):
     temperature: Annotated[float, Field(gt=0)] = 0.1
     sound_weight: Annotated[float, Field(ge=0)] = 0.25
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    noise: Annotated[float, Field(ge=0)] = 0.5
     cuts: Positive = 8
     epochs: Positive = 60
 
