@@ -21,12 +21,13 @@ import polars as pl
 
 MAX_TOKENS = 128
 OURS = "nightreel (Keras on TensorFlow)"
+# PyTorch's threads wait for each other by spinning: on a busy machine one thread can be faster than two
+PEERS = ("sentence-transformers", "sentence-transformers, one thread", "onnxruntime")
 
 CONTESTANT = """
 import json, os, sys, time
 from pathlib import Path
 import numpy as np
-import polars as pl
 
 kind, model, folder, texts_file, kept, scratch, prefix = sys.argv[1:]
 texts = json.loads(Path(texts_file).read_text())
@@ -50,7 +51,7 @@ def sentence_transformers():
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     except ImportError:
         from sentence_transformers.models import Normalize, Pooling, Transformer
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(1 if kind.endswith("one thread") else len(os.sched_getaffinity(0)))
     words = Transformer(folder, max_seq_length=MAX)
     words.tokenizer.padding_side = "right"
     model_ = SentenceTransformer(modules=[words, Pooling(384, pooling_mode="mean"), Normalize()], device="cpu")
@@ -86,7 +87,8 @@ def onnx():
         return out
     return encode
 
-encode = {"ours": ours, "sentence-transformers": sentence_transformers, "onnxruntime": onnx}[kind]()
+known = {"ours": ours, "sentence-transformers": sentence_transformers, "onnxruntime": onnx}
+encode = known[kind.partition(",")[0]]()
 np.save(kept, encode(texts))
 print("ready", flush=True)
 for _ in sys.stdin:
@@ -113,6 +115,7 @@ class Contestant:
             stderr=log,
             text=True,
             env=environment,
+            cwd=None if kind == "ours" else scratch,  # where no folder of this project shadows a peer's module
         )
         self.failed = ""
         if not self._heard("ready"):
@@ -163,7 +166,7 @@ def compare(model: str, words: argparse.Namespace) -> None:
         (scratch / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
         kinds = {"ours": sys.executable}
         if words.peers:
-            kinds |= dict.fromkeys(("sentence-transformers", "onnxruntime"), words.peers)
+            kinds |= dict.fromkeys(PEERS, words.peers)
         contestants = {
             kind: Contestant(python, kind, model, folder, scratch / "texts.json", scratch)
             for kind, python in kinds.items()

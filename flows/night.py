@@ -93,7 +93,7 @@ class Night:
     def learn(self) -> None:
         """What learns from video and text on its way; each a registered model, with the verdict of its own gate."""
         for name in self.params.learners:
-            self._leave_behind([name], ["clips", f"learn@{name}"])
+            self._leave_behind([name], ["cut_clips", f"learn@{name}"])
             if name not in self.failed:
                 version = encoder_step(name, self.checkout, self.books)
                 get_run_logger().info("%s: model version %s", name, version)
@@ -126,7 +126,7 @@ class Night:
     def _reading_stages(self) -> list[str]:
         """The stages that read what videos show and say, but for the candidates'."""
         tags = ["tag"] if self.params.tags else []
-        learn = ["clips", *(f"learn@{name}" for name in self.params.learners)] if self.params.learners else []
+        learn = ["cut_clips", *(f"learn@{name}" for name in self.params.learners)] if self.params.learners else []
         return ["encode", *tags, *learn] if self.params.content_candidates or tags or learn else []
 
     @contextmanager

@@ -22,6 +22,7 @@ from lineage.ledger import Draft, Entry
 from tasks import paths
 from tasks.landing import Landed, land
 from tasks.register import register
+from tasks.register_encoder import register_encoder, registered_name
 
 
 def _unreachable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -68,8 +69,6 @@ def candidates_step(candidates: Sequence[str], candidate: Callable[[str], None])
 @task(name="encoder", task_run_name="register {name}", **RETRIED)
 def encoder_step(name: str, checkout: Checkout, books: Books) -> str:
     """Write what a learner left into MLflow; the number of its model version."""
-    from tasks.learn import register_encoder, registered_name
-
     encoders = Registry(books.settings, registered_name(name, books.name))
     folder, metrics = checkout.path / paths.LEARNED / name, checkout.path / paths.LEARN_METRICS / f"{name}.json"
     return register_encoder(folder, metrics, encoders, run=checkout.run, name=name)

@@ -87,7 +87,6 @@ class TwoTowerParams(Section):
     `pooling`: how they become one vector: by learned `attention`, or by their `mean`.
     `half_life_days`: both weigh events by recency before a viewer's newest; `null` means no decay.
     `id_dropout`: share of ids hidden at each training step, so that content alone must do.
-    `held_videos`: share of the videos kept from training, to stop it by how well they are ranked as new ones.
     `temperature`: divides cosines; `learn_temperature` starts from it.
     `popularity_correction`: how much of log(popularity) is taken off an in-batch negative's score; 1 as in the paper.
     `jit_compile`: for GPUs; on CPU, XLA scatters one by one and takes six times as long.
@@ -100,7 +99,6 @@ class TwoTowerParams(Section):
     half_life_days: Annotated[float, Field(gt=0)] | None = None
     id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    held_videos: Annotated[float, Field(ge=0, lt=1)] = 0.1
     temperature: Annotated[float, Field(gt=0)] = 0.1
     learn_temperature: bool = True
     popularity_correction: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -194,7 +192,6 @@ class AlignmentParams(LoopParams):
     dim: Positive = 128
     hidden: Positive = 128
     length: Annotated[int, Field(ge=2)] = 4
-    held_videos: Annotated[float, Field(ge=0, lt=1)] = 0.1
     temperature: Annotated[float, Field(gt=0)] = 0.1
     sound_weight: Annotated[float, Field(ge=0)] = 0.25
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2

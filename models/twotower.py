@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,10 +62,7 @@ class TwoTower(Embedded):
         return self.params.dim
 
     def fit(self, data: Training) -> dict[str, Any]:
-        """Train on `data.train`, stop when new videos are ranked worse, keep the best epoch, and embed the catalogue.
-
-        New are `params.held_videos` of the vocabulary: their events are kept from training, and NDCG@10 among them, by
-        content alone, is what stops it. With a share of 0, NDCG@10 among all videos on `data.valid` does, as elsewhere.
+        """Train on `data.train`, stop by `data.valid`, keep the best epoch's weights, and embed the catalogue.
 
         What an epoch draws depends on seed and epoch alone, so a training that goes on from its checkpoint ends in
         the same weights as one that was never stopped.
@@ -79,13 +75,10 @@ class TwoTower(Embedded):
             grow_memory()
         with memory_exhaustion_diverges():
             repeatable(data.seed)
-            held = self._held(data)
-            trial = Trial.of_new(data, held) if held.any() else Trial.of_watched(data)
-            data = replace(data, train=data.train.where(~held[data.train.videos]))
             self._look_at(data, content)
             self._build()
             self._compile()
-            stopping = self._train(data, content, trial)
+            stopping = self._train(data, content)
             self._network.set_weights(stopping.best)
             self._table = self.embed(content)
         trained_on = {"device": describe_device(), "software": software()}
@@ -190,15 +183,16 @@ class TwoTower(Embedded):
     def _weights(self) -> Weights:
         return [array_of(weight) for weight in self._network.weights]
 
-    def _train(self, data: Training, content: VideoContent, trial: "Trial") -> EarlyStopping:
+    def _train(self, data: Training, content: VideoContent) -> EarlyStopping:
         """Epoch after epoch, from the checkpoint on where there is one of this training."""
         stopping = EarlyStopping(self.params.patience)
         checkpoint = Checkpoint(data.checkpoints, self._key(data, content))
         if kept := checkpoint.load():
             self._take_up(*kept, stopping)
+        judged = judged_viewers(data)
         while len(stopping.epochs) < self.params.epochs and not stopping.stopped:
             epoch = len(stopping.epochs) + 1
-            metrics = {"loss": self._epoch(data, content, epoch)} | self._judge(content, trial)
+            metrics = {"loss": self._epoch(data, content, epoch)} | self._judge(data, content, judged)
             stopping.after_epoch(metrics, self._weights())
             checkpoint.save(*self._state(stopping))
             data.on_epoch(epoch, self.params.epochs, metrics)
@@ -238,22 +232,17 @@ class TwoTower(Embedded):
             told |= {name: told[name].astype(np.int32) for name in ("history", "target")}
             yield videos | {name: filled(array, size) for name, array in told.items()}
 
-    def _held(self, data: Training) -> NDArray[np.bool_]:
-        """`[n_videos]`: those kept from training so as to stop it."""
-        chance = np.random.default_rng([data.seed, 2]).random(data.n_videos)
-        return chance < self.params.held_videos
-
-    def _judge(self, content: VideoContent, trial: "Trial") -> dict[str, float]:
-        """The validation metric, where there is somebody to judge."""
-        if not trial.history.n_viewers:
+    def _judge(self, data: Training, content: VideoContent, viewers: NDArray[np.int64]) -> dict[str, float]:
+        """The validation metric, where there is a validation set."""
+        if not len(viewers):
             return {}
         self._table = self.embed(content, rows=np.arange(self.n_videos))
-        seen = trial.history.where(np.zeros(len(trial.history.videos), np.bool_)) if trial.new else trial.history
+        seen = data.train.take(viewers)
         try:
-            lists, _ = top_k(self.viewer_vectors(trial.history), self._table[trial.ranked], seen, 10)
+            lists, _ = top_k(self.viewer_vectors(seen), self._table, seen, 10)
         except ValueError as error:
             raise Diverged(f"{error}: lower learning_rate") from error
-        return {METRIC: ndcg(lists, trial.wanted)}
+        return {METRIC: ndcg(lists, data.valid.take(viewers))}
 
     def _key(self, data: Training, content: VideoContent) -> str:
         """Of everything that decides the weights: times and content too."""
@@ -276,39 +265,6 @@ class TwoTower(Embedded):
         stopping.best = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
         stopping.epochs, stopping.best_epoch = facts["epochs"], facts["best_epoch"]
         log.info("twotower goes on after epoch %d, from its checkpoint", len(stopping.epochs))
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What an epoch is judged by.
-
-    Attributes:
-        history: `[viewers]` what is known of each.
-        wanted: `[viewers]` what a list should hold, as positions in `ranked`.
-        ranked: `[n]` videos among which lists are made.
-        new: whether those are videos that nobody has watched, so that no list has to leave any out.
-    """
-
-    history: Sequences
-    wanted: Sequences
-    ranked: NDArray[np.int64]
-    new: bool
-
-    @classmethod
-    def of_watched(cls, data: Training) -> "Trial":
-        """The held-back positives of the same viewers, among all videos."""
-        viewers = judged_viewers(data)
-        return cls(data.train.take(viewers), data.valid.take(viewers), np.arange(data.n_videos), new=False)
-
-    @classmethod
-    def of_new(cls, data: Training, held: NDArray[np.bool_]) -> "Trial":
-        """All positives on the videos under `held` `[n_videos]`, among these."""
-        history = data.history()
-        wanted = history.where(held[history.videos])
-        viewers = judged_viewers(replace(data, valid=wanted))
-        known, wanted = data.train.where(~held[data.train.videos]).take(viewers), wanted.take(viewers)
-        places = (np.cumsum(held) - 1)[wanted.videos].astype(np.int32)
-        return cls(known, replace(wanted, videos=places), np.flatnonzero(held), new=True)
 
 
 def filled(rows: NDArray[Any], size: int) -> NDArray[Any]:

@@ -1,6 +1,5 @@
 """Learn from video without labels, or tune an encoder on the catalogue's categories, and judge what was learned."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from infra.errors import BadInput, Refused
-from infra.registry import Registry
 from infra.settings import Settings
 from models.alignment import Alignment, Views
 from models.checkpoint import Checkpoint
@@ -27,19 +25,14 @@ from models.tuning import Labelled, Split, Tuned, accuracy, macro_f1, save_encod
 from tasks import paths
 from tasks.bootstrap import paired_bootstrap
 from tasks.clips import Clip, Parts, load_clips, split_in_time
+from tasks.encoded import CATALOGUE
 from tasks.learn_checks import failed, judge_next_frames, judge_tuned, judge_views, verdict
 from tasks.learn_measures import measure_next_frames, measure_views
 from tasks.params import Text, load_params
-from tasks.register import numbers
-from tasks.stage import read_json, stage, write_json
+from tasks.stage import stage, write_json
 
-LEARNED = Path("data/learned")
-METRICS = Path("metrics/learn")
 CHECKPOINTS = Path(".checkpoints")
-CATALOGUE = "catalogue.parquet"
-SEQUENCES = "frame_sequences"
 RESAMPLES = 2000
-ARTIFACT = "encoder"
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +42,8 @@ class Job:
     """What one learner is given.
 
     Attributes:
-        prepared, encoded: what `tasks.prepare` and `tasks.encode` left.
+        clips: folder of what `tasks.cut_clips` left.
+        catalogue: Parquet file of all videos.
         out: folder for weights and config.
         params: of all learners.
         text: of the text encoder that is tuned.
@@ -58,8 +52,8 @@ class Job:
         cache: folder of unpacked encoder weights.
     """
 
-    prepared: Path
-    encoded: Path
+    clips: Path
+    catalogue: Path
     out: Path
     params: Learn
     text: Text
@@ -190,7 +184,7 @@ def _enough() -> Iterator[None]:
 
 
 def _parts(job: Job) -> list[Parts]:
-    clips = load_clips(job.encoded / SEQUENCES)
+    clips = load_clips(job.clips)
     if not clips:
         raise NothingToLearn("The catalogue has no clips whose frames were encoded")
     params = job.params.clips
@@ -220,10 +214,7 @@ def _encoder(job: Job, model: str) -> TextEncoder:
 
 def _labelled(job: Job) -> tuple[Split, list[str]]:
     """Titles and tags of the videos that have a category, and the categories with enough of them, by number."""
-    path = job.prepared / CATALOGUE
-    if not path.exists():
-        raise NothingToLearn("There is no catalogue")
-    rows = pl.read_parquet(path)
+    rows = pl.read_parquet(job.catalogue)
     if not {"title", "category"} <= set(rows.columns):
         raise NothingToLearn("The catalogue has no titles with categories")
     texts = rows.select(pl.col("video_id").cast(pl.String), pl.col("category").cast(pl.String), text=_text(rows))
@@ -256,79 +247,20 @@ def _scores(tuned: Tuned, vectors: np.ndarray[Any, np.dtype[np.float32]], held_o
     return found | {"texts": float(len(held_out.texts))}
 
 
-def register_encoder(folder: Path, metrics: Path, registry: Registry, *, run: str, name: str) -> str:
-    """Make what a learner left a version of the registered model of `registry`, or find the one made before.
-
-    Args:
-        folder: weights and config.
-        metrics: what `learn` wrote.
-        registry: of the model `NAME-of-RECOMMENDER` (`registered_name`).
-        run: the night.
-        name: of the learner.
-
-    Returns:
-        The model version's number.
-
-    Raises:
-        Unreachable: MLflow did not carry it out.
-    """
-    facts = read_json(metrics)
-    tags = {
-        "nightreel.kind": "encoder",
-        "nightreel.learner": name,
-        "nightreel.verdict": "passed" if facts["passed"] else "refused",
-        "nightreel.digest": str(facts.get("digest", "")),
-        "nightreel.files": _folder_digest(folder),
-    }
-    key = f"{run}/{name}"
-    found = registry.version_of(key)
-    if found is not None:
-        registry.tag_version(str(found.version), tags)
-        return str(found.version)
-    logged = registry.run(key, title=f"{run} {name}", tags={"nightreel.kind": "encoder"})
-    if not registry.is_finished(logged):
-        _log(registry, logged, folder, metrics, facts)
-    return registry.create_version(key, source=f"runs:/{logged}/{ARTIFACT}", run=logged, tags=tags)
-
-
-def registered_name(name: str, recommender: str) -> str:
-    """Of the registered model that the learner `name` of a recommender makes versions of."""
-    return f"{name}-of-{recommender}"
-
-
-def _log(registry: Registry, run: str, folder: Path, metrics: Path, facts: Mapping[str, Any]) -> None:
-    values = [*numbers({"measure": facts.get("measure", {}), "baseline": facts.get("baseline", {})})]
-    for step, epoch in enumerate(facts.get("epochs", []), start=1):
-        values += [(f"epoch.{metric}", value, step) for metric, value, _ in numbers(epoch)]
-    registry.log(run, params={"learner": facts["learner"], "seed": facts["seed"]}, metrics=values)
-    registry.log_files(run, folder, ARTIFACT)
-    registry.log_files(run, metrics, "verdict")
-    registry.finish(run)
-
-
-def _folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{file.relative_to(folder).as_posix()}\n".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def main(name: str) -> None:
     """The DVC stage of the learner `name`."""
     params = load_params(Path("params.yaml"))
     job = Job(
-        prepared=paths.PREPARED,
-        encoded=paths.ENCODED,
-        out=LEARNED / name,
+        clips=paths.CLIPS,
+        catalogue=paths.ENCODED / CATALOGUE,
+        out=paths.LEARNED / name,
         params=params.learn,
         text=params.encode.text or Text(),
         seed=params.seed,
         checkpoints=CHECKPOINTS / f"learn-{name}",
         cache=Settings().home_dir / "encoders",
     )
-    learn(name, job, METRICS / f"{name}.json")
+    learn(name, job, paths.LEARN_METRICS / f"{name}.json")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from models.encoders.text import open_text_encoder
 from models.frame_sequence import FrameSequence
 from models.params import AlignmentParams, FrameSequenceParams, Learn, TunedTextParams
 from tasks.clips import Clip
-from tasks.learn import Job, learn, register_encoder, registered_name
+from tasks.learn import Job, learn
 from tasks.learn_checks import check_vectors, held_against, judge_next_frames, judge_tuned, judge_views, verdict
 from tasks.params import Text
+from tasks.register_encoder import register_encoder, registered_name
 from tests.models.encoders.test_text_folder import tiny_bert
 
 PARAMS = Learn(
@@ -37,27 +38,26 @@ def leave_clips(folder):
         views = features + rng.normal(scale=0.3, size=(4, 1, 8))
         sound = rng.normal(size=(120, 5)).astype(np.float32) if seed else None
         kept = Clip(features.astype(np.float32), np.arange(120) / 4, views.astype(np.float32), sound)
-        kept.save(folder / "frame_sequences" / f"clip{seed}.npz")
+        kept.save(folder / f"clip{seed}.npz")
 
 
-def leave_catalogue(folder):
-    folder.mkdir()
+def leave_catalogue(path):
     words = {"dark": "night", "film": "reel"}
     rows = [(f"v{at}", f"{words[name]} alien", [name], name) for at, name in enumerate(["dark", "film"] * 20)]
     rows += [("v98", "alien", [], "rare"), ("v99", "  ", [], "dark")]
     columns = {"video_id": pl.String, "title": pl.String, "tags": pl.List(pl.String), "category": pl.String}
-    pl.DataFrame(rows, schema=columns, orient="row").write_parquet(folder / "catalogue.parquet")
+    pl.DataFrame(rows, schema=columns, orient="row").write_parquet(path)
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     root = tmp_path_factory.mktemp("learn")
-    leave_clips(root / "encoded")
-    leave_catalogue(root / "prepared")
+    leave_clips(root / "clips")
+    leave_catalogue(root / "catalogue.parquet")
     model = str(tiny_bert(root / "bert"))
     return Job(
-        prepared=root / "prepared",
-        encoded=root / "encoded",
+        clips=root / "clips",
+        catalogue=root / "catalogue.parquet",
         out=root / "out",
         params=PARAMS,
         text=Text(model=model, max_tokens=16),
@@ -112,7 +112,7 @@ def test_a_tuned_encoder_opens_by_its_folder(job):
 
 @pytest.mark.parametrize("name", ["frame-sequence", "alignment"])
 def test_a_catalogue_without_clips_is_no_fault_but_passes_nothing(job, tmp_path, name):
-    figures = learn(name, replace(job, encoded=tmp_path, out=tmp_path / "out"), tmp_path / "m.json")
+    figures = learn(name, replace(job, clips=tmp_path, out=tmp_path / "out"), tmp_path / "m.json")
     assert not figures["passed"]
     assert figures["checks"][0]["reason"] == "The catalogue has no clips whose frames were encoded"
     assert list((tmp_path / "out").iterdir()) == []
@@ -120,23 +120,24 @@ def test_a_catalogue_without_clips_is_no_fault_but_passes_nothing(job, tmp_path,
 
 def test_clips_that_are_too_short_are_told(job, tmp_path):
     short = Clip(np.ones((3, 8), np.float32), np.arange(3.0), np.zeros((2, 3, 8), np.float32))
-    short.save(tmp_path / "frame_sequences/a.npz")
-    figures = learn("frame-sequence", replace(job, encoded=tmp_path, out=tmp_path / "out"), tmp_path / "m.json")
+    short.save(tmp_path / "a.npz")
+    figures = learn("frame-sequence", replace(job, clips=tmp_path, out=tmp_path / "out"), tmp_path / "m.json")
     assert (figures["passed"], figures["checks"][0]["name"]) == (False, "data")
 
 
 def test_a_catalogue_without_categories_is_told(job, tmp_path):
-    figures = learn("tuned-text", replace(job, prepared=tmp_path, out=tmp_path / "out"), tmp_path / "m.json")
-    assert figures["checks"][0]["reason"] == "There is no catalogue"
+    pl.DataFrame({"video_id": ["v1"], "title": ["alien"]}).write_parquet(tmp_path / "catalogue.parquet")
+    bare = replace(job, catalogue=tmp_path / "catalogue.parquet", out=tmp_path / "out")
+    figures = learn("tuned-text", bare, tmp_path / "m.json")
+    assert figures["checks"][0]["reason"] == "The catalogue has no titles with categories"
 
 
 def test_an_unknown_learner_and_a_broken_clip_are_told(job, tmp_path):
     with pytest.raises(BadInput, match=r"A learner is one of frame-sequence, alignment, tuned-text\. Received: x"):
         learn("x", job, tmp_path / "m.json")
-    (tmp_path / "frame_sequences").mkdir()
-    (tmp_path / "frame_sequences/a.npz").write_bytes(b"none")
+    (tmp_path / "a.npz").write_bytes(b"none")
     with pytest.raises(BadInput, match=r"a\.npz must hold features"):
-        learn("alignment", replace(job, encoded=tmp_path, out=tmp_path / "out"), tmp_path / "m.json")
+        learn("alignment", replace(job, clips=tmp_path, out=tmp_path / "out"), tmp_path / "m.json")
 
 
 def test_a_training_that_diverges_is_refused(job, tmp_path):
