@@ -98,7 +98,7 @@ class TwoTowerParams(Section):
     pooling: Literal["attention", "mean"] = "attention"
     half_life_days: Annotated[float, Field(gt=0)] | None = None
     id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.8
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     temperature: Annotated[float, Field(gt=0)] = 0.1
     learn_temperature: bool = True
     popularity_correction: Annotated[float, Field(ge=0, le=1)] = 1.0

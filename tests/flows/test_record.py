@@ -46,7 +46,7 @@ def test_a_night_runs_each_step_once_and_commits_what_it_made(finished):
 
 def test_repro_by_hand_in_the_runs_checkout_changes_nothing(finished):
     before = _digests(finished.checkout / "data")
-    assert dvc(finished.checkout, "repro").strip().endswith(UP_TO_DATE)
+    assert dvc(finished.checkout, "repro", "gate").strip().endswith(UP_TO_DATE)
     assert git(finished.checkout, "status", "--porcelain") == ""
     assert _digests(finished.checkout / "data") == before
     assert commands_run(finished.home, finished.outcome["run"]) == NIGHT
@@ -57,7 +57,7 @@ def test_a_clone_pulls_the_same_bytes_and_has_nothing_to_reproduce(finished, tmp
     dvc(clone, "pull")
     assert _digests(clone / "data") == _digests(finished.checkout / "data")
     assert dvc(clone, "status", "--json").strip() == "{}"
-    assert dvc(clone, "repro").strip().endswith(UP_TO_DATE)
+    assert dvc(clone, "repro", "gate").strip().endswith(UP_TO_DATE)
     assert git(clone, "status", "--porcelain") == ""
 
 
