@@ -174,7 +174,7 @@ def learnt(label: str, data: Data, videos: VideoContent) -> None:
         tagger = FineTuned.fit(videos, learn, data.category[learn].tolist(), params=params)
         return fallback(best(tagger.labels, tagger.scores(videos)[judge]), data, learn)
 
-    options = [TagsParams(l2=l2, balance=b) for l2, b in product((3e-4, 1e-3, 3e-3, 1e-2), (0.0, 0.5, 1.0))]
+    options = [TagsParams(l2=l2, balance=b) for l2, b in product((3e-3, 1e-2, 3e-2), (0.5, 1.0))]
     params, guessed = tuned(data, options, guess)
     row(f"learnt, {label}", data, guessed, f"l2={params.l2:g}, balance={params.balance:g}")
 

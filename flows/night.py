@@ -83,17 +83,13 @@ class Night:
         self._leave_behind([name], self.stages_of(name))
 
     def encode(self) -> None:
-        """Encode the catalogue, and tag it; without vectors, no candidate that reads them is trained."""
-        tags = ["tags"] if self.params.tags else []
-        readers = [*self.params.content_candidates, *tags, *self.params.learners]
-        if readers:
-            self._leave_behind(readers, ["encode"])
-            self._leave_behind(tags, ["tag"] if tags else [])
+        """Encode and tag the catalogue; without that, nothing that reads content is trained."""
+        self._leave_behind([*self.params.content_candidates, *self.params.learners], ["encode"])
 
     def learn(self) -> None:
         """What learns from video and text on its way; each a registered model, with the verdict of its own gate."""
         for name in self.params.learners:
-            self._leave_behind([name], ["cut_clips", f"learn@{name}"])
+            self._leave_behind([name], [f"learn@{name}"])
             if name not in self.failed:
                 version = encoder_step(name, self.checkout, self.books)
                 get_run_logger().info("%s: model version %s", name, version)
@@ -116,18 +112,14 @@ class Night:
     def is_trained(self) -> bool:
         """Whether this run has come to its challenger before and nothing that it read has changed."""
         per_candidate = [stage for name in self.params.every_candidate for stage in self.stages_of(name)]
-        encode = self._reading_stages()
+        learn = [f"learn@{name}" for name in self.params.learners]
         with self.timed("look"):
-            trained = self.pipeline.up_to_date(["ingest", "validate", "prepare", *encode, *per_candidate, "index"])
+            trained = self.pipeline.up_to_date(
+                ["ingest", "validate", "prepare", "encode", *per_candidate, *learn, "index"]
+            )
         if trained:
             get_run_logger().info("this run has trained before and nothing has changed")
         return trained
-
-    def _reading_stages(self) -> list[str]:
-        """The stages that read what videos show and say, but for the candidates'."""
-        tags = ["tag"] if self.params.tags else []
-        learn = ["cut_clips", *(f"learn@{name}" for name in self.params.learners)] if self.params.learners else []
-        return ["encode", *tags, *learn] if self.params.content_candidates or tags or learn else []
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -231,7 +231,7 @@ class TagsParams(Section):
     none. `min_videos`: categories of fewer videos are not learnt. `held_out`: share of labelled videos that judge.
     """
 
-    l2: Annotated[float, Field(gt=0)] = 1e-3
+    l2: Annotated[float, Field(gt=0)] = 3e-3
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
     temperature: Annotated[float, Field(gt=0)] = 0.02
     most: Positive = 5

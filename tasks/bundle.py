@@ -18,7 +18,6 @@ from tasks.prepared import Prepared
 from tasks.stage import read_json, write_json
 
 LOCK = Path("requirements.lock")
-TAGS = Path("data/tags/tags.parquet")
 RECORD = (
     paths.LANDED,
     paths.VALIDATION_METRICS,
@@ -81,8 +80,8 @@ def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
     parts = {f"{name}/{file.name}": file for name, folder in folders.items() for file in sorted(folder.iterdir())}
     watched = prepared / "videos.parquet"
     vocabulary = checkout / paths.ENCODED / CATALOGUE if f"model/{VIDEOS}" in parts else watched
-    tags = checkout / TAGS
-    tagged = {TAGS.name: tags} if tags.exists() else {}
+    tags = checkout / paths.TAGS
+    tagged = {tags.name: tags} if tags.exists() else {}
     return parts | tagged | {"vocabulary.parquet": vocabulary, "viewers.parquet": prepared / "viewers.parquet"}
 
 

@@ -5,16 +5,15 @@ import shutil
 from pathlib import Path
 
 from infra.console import track
-from infra.settings import Settings
-from tasks import paths
 from tasks.clips import make_clip
 from tasks.encoded import Encoded
 from tasks.media.limits import Limits
-from tasks.media.sources import MediaSource, media_source
-from tasks.params import Params, load_params
+from tasks.media.sources import MediaSource
+from tasks.params import Params
 from tasks.schema import Videos
-from tasks.shelves import open_shelves
-from tasks.stage import read_json, stage
+
+# The learners that need them.
+FROM_CLIPS = frozenset({"frame-sequence", "alignment"})
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +47,3 @@ def cut_clips(encoded: Encoded, source: MediaSource | None, out: Path, *, params
         clip.save(out / f"{content}.npz")
         made += 1
     return made
-
-
-def main() -> None:
-    """The DVC stage."""
-    source = media_source(read_json(paths.LANDED), Settings(), open_shelves(Settings()).work)
-    made = cut_clips(Encoded(paths.ENCODED), source, paths.CLIPS, params=load_params(Path("params.yaml")))
-    log.info("%d clips", made)
-
-
-if __name__ == "__main__":
-    stage(main)

@@ -18,7 +18,8 @@ from infra.errors import BadInput
 from infra.settings import Settings
 from models.encoders.protocol import Encoder
 from tasks import paths
-from tasks.encoded import ABSENT, CATALOGUE, FACTS
+from tasks.cut_clips import FROM_CLIPS, cut_clips
+from tasks.encoded import ABSENT, CATALOGUE, FACTS, Encoded
 from tasks.media.sources import MediaSource, media_source
 from tasks.media.watch import watch
 from tasks.modality import Modality
@@ -27,6 +28,7 @@ from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
 from tasks.schema import Videos
 from tasks.shelves import Shelves, open_shelves
 from tasks.stage import read_json, stage, write_json
+from tasks.tag import tag
 from tasks.texts import WRITTEN, fused, written
 from tasks.vector_store import VectorStore, content_keys
 
@@ -146,8 +148,13 @@ def _write(out: Path, catalogue: pl.DataFrame, found: Mapping[str, Modality], ab
 
 
 def main() -> None:
-    """The DVC stage."""
+    """The DVC stage. Where nothing reads content it leaves an empty catalogue."""
     params, settings = load_params(Path("params.yaml")), Settings()
+    if not params.reads_content:
+        nothing = pl.DataFrame(schema={Videos.ID: pl.Int64})
+        _write(paths.ENCODED, nothing, {}, nothing)
+        write_json(paths.ENCODE_METRICS, {"videos": 0})
+        return
     catalogue = whole_catalogue(
         pl.read_parquet(paths.PREPARED / "videos.parquet"), pl.read_parquet(paths.ACCEPTED / "videos.parquet")
     )
@@ -156,6 +163,11 @@ def main() -> None:
     write_json(
         paths.ENCODE_METRICS, encode(catalogue, paths.ENCODED, params=params.encode, shelves=shelves, media=media)
     )
+    if params.tags:
+        encoder = text_encoder(params.encode.text, shelves.encoders) if params.encode.text else None
+        tag(paths.ENCODED, params=params.tags, encoder=encoder)
+    if set(params.learners) & FROM_CLIPS:
+        cut_clips(Encoded(paths.ENCODED), media, paths.CLIPS, params=params)
 
 
 if __name__ == "__main__":

@@ -254,6 +254,11 @@ class Params(Section):
     release: Release = Release()
 
     @property
+    def reads_content(self) -> bool:
+        """Whether anything of a night reads what videos show and say."""
+        return bool(self.content_candidates or self.tags or self.learners)
+
+    @property
     def every_candidate(self) -> list[str]:
         """All that a night trains, in the order in which ties are decided."""
         return [*self.candidates, *self.content_candidates]

@@ -9,24 +9,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from infra.settings import Settings
 from models.encoders.protocol import Encoder
 from models.params import TagsParams
 from models.tags import FineTuned, described, macro_f1, zero_shot
 from models.video_content import VideoContent
-from tasks import paths
-from tasks.encode import text_encoder
 from tasks.encoded import Encoded
-from tasks.params import load_params
 from tasks.schema import Videos
-from tasks.shelves import open_shelves
 from tasks.split import stable_hash
-from tasks.stage import stage, write_json
+from tasks.stage import write_json
 
 TAGS = "tags.parquet"
 TAGGER = "tagger"
-OUT = Path("data/tags")
-METRICS = Path("metrics/tags.json")
+FIGURES = "tags.json"
 TEXT = "text"
 
 
@@ -44,16 +38,15 @@ GIVEN, ZERO_SHOT, LEARNT = "given", "zero-shot", "learnt"
 log = logging.getLogger(__name__)
 
 
-def tag(encoded: Path, out: Path, metrics: Path, *, params: TagsParams, encoder: Encoder[str] | None) -> dict[str, Any]:
+def tag(encoded: Path, *, params: TagsParams, encoder: Encoder[str] | None) -> dict[str, Any]:
     """Tag every video of the catalogue and say how well that goes.
 
     A video keeps the category it has, or else its own tags. The others get categories, from a tagger that learnt them
     of the rest; where the catalogue has no two categories worth learning, its tags, by likeness to their names.
 
     Args:
-        encoded: what `tasks.encode` left.
-        out: folder of `tags.parquet` and, where one was learnt, `tagger`.
-        metrics: JSON file of the returned figures.
+        encoded: what `tasks.encode` left; gets `tags.parquet`, the figures as `tags.json`, and where one was learnt
+            `tagger`.
         params: the tagger's.
         encoder: of the modality `text`, for the names of tags; None: there is no zero-shot.
 
@@ -63,7 +56,6 @@ def tag(encoded: Path, out: Path, metrics: Path, *, params: TagsParams, encoder:
     """
     known = Encoded(encoded)
     videos, catalogue = known.content(), known.catalogue
-    out.mkdir(parents=True, exist_ok=True)
     category = _column(catalogue, Videos.CATEGORY)
     labelled = learnable(videos, category, params.min_videos)
     figures: dict[str, Any] = {}
@@ -71,15 +63,15 @@ def tag(encoded: Path, out: Path, metrics: Path, *, params: TagsParams, encoder:
     if len(set(category[labelled])) > 1:
         figures = measure(videos, catalogue[Videos.ID], category, labelled, params=params, encoder=encoder)
         tagger = FineTuned.fit(videos, labelled, category[labelled].tolist(), params=params)
-        tagger.save(out / TAGGER)
+        tagger.save(encoded / TAGGER)
         guessed = (LEARNT, tagger.labels, tagger.scores(videos))
     else:
         guessed = (ZERO_SHOT, *_by_name(videos, _own_tags(catalogue), params, encoder))
     table = tag_table(catalogue, *guessed, most=params.most, min_score=params.min_score)
-    table.write_parquet(out / TAGS)
+    table.write_parquet(encoded / TAGS)
     by_how = table.group_by(Tags.HOW).agg(pl.col(Tags.VIDEO).n_unique())
     figures |= {"videos": catalogue.height, "tagged": dict(sorted(by_how.iter_rows()))}
-    write_json(metrics, figures)
+    write_json(encoded / FIGURES, figures)
     log.info("tags: %s of %d videos", figures["tagged"], catalogue.height)
     return figures
 
@@ -175,14 +167,3 @@ def _column(catalogue: pl.DataFrame, name: str) -> NDArray[np.object_]:
     if name in catalogue.columns:
         values[:] = catalogue[name].to_list()
     return values
-
-
-def main() -> None:
-    """The DVC stage."""
-    params, encoders = load_params(Path("params.yaml")), open_shelves(Settings()).encoders
-    encoder = text_encoder(params.encode.text, encoders) if params.encode.text else None
-    tag(paths.ENCODED, OUT, METRICS, params=params.tags or TagsParams(), encoder=encoder)
-
-
-if __name__ == "__main__":
-    stage(main)

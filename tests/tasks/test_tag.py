@@ -46,8 +46,8 @@ def animals(n=60, *, unknown=4):
 def ran(tmp_path):
     names, catalogue, text = animals()
     encoded = leave_encoded(tmp_path / "encoded", catalogue, text=text)
-    figures = tag(encoded, tmp_path / "out", tmp_path / "tags.json", params=PARAMS, encoder=ByFirstLetter())
-    return names, figures, pl.read_parquet(tmp_path / "out" / "tags.parquet"), tmp_path
+    figures = tag(encoded, params=PARAMS, encoder=ByFirstLetter())
+    return names, figures, pl.read_parquet(tmp_path / "encoded" / "tags.parquet"), tmp_path
 
 
 def test_videos_keep_their_category_and_others_are_given_one(ran):
@@ -63,7 +63,7 @@ def test_videos_keep_their_category_and_others_are_given_one(ran):
 
 def test_the_figures_hold_the_tagger_against_majority_and_names(ran):
     _, figures, _, folder = ran
-    assert json.loads((folder / "tags.json").read_text()) == figures
+    assert json.loads((folder / "encoded" / "tags.json").read_text()) == figures
     assert figures["macro_f1"]["learnt"] == figures["macro_f1"]["zero_shot"] == 1.0
     assert figures["macro_f1"]["majority"] < 0.3
     assert figures["held_out"] + figures["learnt_from"] == 56
@@ -71,21 +71,22 @@ def test_the_figures_hold_the_tagger_against_majority_and_names(ran):
 
 
 def test_the_tagger_is_kept_with_what_it_learnt(ran):
-    assert FineTuned.load(ran[3] / "out" / "tagger").labels == ("cat", "dog", "fish")
+    assert FineTuned.load(ran[3] / "encoded" / "tagger").labels == ("cat", "dog", "fish")
 
 
 def test_two_runs_leave_the_same_bytes(ran, tmp_path):
-    tag(tmp_path / "encoded", tmp_path / "again", tmp_path / "b.json", params=PARAMS, encoder=ByFirstLetter())
     files = ["tags.parquet", "tagger/weights.safetensors", "tagger/config.json"]
-    assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in files)
+    before = {name: (tmp_path / "encoded" / name).read_bytes() for name in files}
+    tag(tmp_path / "encoded", params=PARAMS, encoder=ByFirstLetter())
+    assert {name: (tmp_path / "encoded" / name).read_bytes() for name in files} == before
 
 
 def test_without_categories_the_catalogues_tags_are_said_by_name(tmp_path):
     catalogue = {"video_id": ["a", "b", "c", "d"], "tags": [["dog", "dog"], ["cat", "fish"], [], None]}
     text = [[0, 1, 0], [1, 0, 0], [0.9, 0.1, 0], [0, 0.1, 0.9]]
     encoded = leave_encoded(tmp_path / "encoded", catalogue, text=text)
-    figures = tag(encoded, tmp_path / "out", tmp_path / "m.json", params=PARAMS, encoder=ByFirstLetter())
-    table = pl.read_parquet(tmp_path / "out" / "tags.parquet")
+    figures = tag(encoded, params=PARAMS, encoder=ByFirstLetter())
+    table = pl.read_parquet(tmp_path / "encoded" / "tags.parquet")
     first = table.group_by("video_id", maintain_order=True).first()
     assert first["tag"].to_list() == ["dog", "cat", "cat", "fish"]
     assert first["how"].to_list() == ["given", "given", "zero-shot", "zero-shot"]
@@ -96,14 +97,14 @@ def test_without_categories_the_catalogues_tags_are_said_by_name(tmp_path):
 @pytest.mark.parametrize("columns", [{}, {"tags": [[], []]}, {"category": [None, None]}])
 def test_a_catalogue_without_anything_to_say_is_left_untagged(tmp_path, columns):
     encoded = leave_encoded(tmp_path / "encoded", {"video_id": [1, 2]} | columns, text=[[1, 0, 0], [0, 1, 0]])
-    figures = tag(encoded, tmp_path / "out", tmp_path / "m.json", params=PARAMS, encoder=ByFirstLetter())
+    figures = tag(encoded, params=PARAMS, encoder=ByFirstLetter())
     assert figures == {"videos": 2, "tagged": {}}
-    assert pl.read_parquet(tmp_path / "out" / "tags.parquet").columns == COLUMNS
+    assert pl.read_parquet(tmp_path / "encoded" / "tags.parquet").columns == COLUMNS
 
 
 def test_without_any_content_what_is_given_stays(tmp_path):
     encoded = leave_encoded(tmp_path / "encoded", {"video_id": [1, 2], "category": ["cat", None]})
-    figures = tag(encoded, tmp_path / "out", tmp_path / "m.json", params=PARAMS, encoder=None)
+    figures = tag(encoded, params=PARAMS, encoder=None)
     assert figures == {"videos": 2, "tagged": {"given": 1}}
 
 
@@ -111,9 +112,9 @@ def test_rare_categories_are_not_learnt(tmp_path):
     _, catalogue, text = animals()
     catalogue["category"][0] = "newt"
     encoded = leave_encoded(tmp_path / "encoded", catalogue, text=text)
-    tag(encoded, tmp_path / "out", tmp_path / "m.json", params=PARAMS, encoder=None)
-    assert FineTuned.load(tmp_path / "out" / "tagger").labels == ("cat", "dog", "fish")
-    assert pl.read_parquet(tmp_path / "out" / "tags.parquet")["tag"][0] == "newt"
+    tag(encoded, params=PARAMS, encoder=None)
+    assert FineTuned.load(tmp_path / "encoded" / "tagger").labels == ("cat", "dog", "fish")
+    assert pl.read_parquet(tmp_path / "encoded" / "tags.parquet")["tag"][0] == "newt"
 
 
 def test_at_most_so_many_tags_are_said_and_none_below_the_score():
