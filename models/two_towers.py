@@ -23,8 +23,7 @@ class VideoTower(keras.layers.Layer):  # type: ignore[misc]
 
     Each modality is read by a matrix that starts orthogonal, their sum goes round the perceptron, and that starts at
     zero: training begins with the encoders' own likenesses and moves away from them only as far as it pays. With a
-    perceptron in their way it learns the watched videos by heart, and ranks new ones little better than chance does
-    (docs/content.md).
+    perceptron in their way new videos were ranked worse on the validation part (docs/content.md).
     """
 
     def __init__(self, params: TwoTowerParams, n_videos: int, dims: Mapping[str, int]) -> None:
@@ -136,8 +135,7 @@ class TwoTowers(keras.Model):  # type: ignore[misc]
     def _shares(self, videos: Any, inputs: dict[str, Any]) -> Any:
         """`[batch, rows]`: how much each video counts in each history.
 
-        As a matrix, since the gradient of a product is one too; that of gathering whole vectors, video by video as they
-        recur in histories, took five times as long on CPU.
+        As a matrix, since the gradient of a product is one too, where that of gathering whole vectors is scattered.
         """
         history, freshness = inputs["history"], inputs["freshness"]
         shares = ops.softmax(freshness + ops.take(self.viewers.salience(videos), history), axis=-1)
