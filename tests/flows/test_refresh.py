@@ -103,6 +103,10 @@ def test_new_videos_go_live_with_the_same_model_in_one_entry(live: Live) -> None
     assert {999001, 999002} <= {video["video_id"] for video in last_json(shown.stdout)["videos"]}
     proof = run_cli(live.project, "audit", "verify")
     assert proof.returncode == 0, said(proof)
+    known = last_json(run_cli(live.project, "video", "999001", "--json").stdout)
+    assert (known["video"]["title"], known["video"]["watched"], known["notes"]) == (NEW[0][1], 0, None)
+    unknown = run_cli(live.project, "video", "5")
+    assert unknown.stderr == "BadInput: The live release of files has no such video. Received: '5'\n"
 
 
 def test_a_night_that_keeps_the_live_model_brings_it_new_videos(live: Live) -> None:
