@@ -71,6 +71,7 @@ def test_a_night_says_exactly_what_it_did(finished):
         "model_version": "1",
         "reasons": [],
         "failed_candidates": {},
+        "refresh": None,
         "override": None,
     }
 
