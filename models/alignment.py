@@ -15,7 +15,6 @@ The vector is  W mean(z) + V g(z),  z the frames' principal components, W starti
 training it is the mean of the frames' features.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,8 @@ from numpy.typing import NDArray
 from models.backend import keras
 from models.checkpoint import Checkpoint
 from models.components import PARTS, Components, Features, fit_components, unit
-from models.learning import RepeatableModel, named_weights, set_named_weights, start, train, trained_on
+from models.learning import digest_of, named_weights, set_named_weights, start, train, trained_on
+from models.network_state import RepeatableModel
 from models.params import AlignmentParams
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
 
@@ -94,10 +94,7 @@ class Alignment:
     @property
     def digest(self) -> str:
         """SHA-256 over parameters and weights."""
-        digest = hashlib.sha256(repr((NAME, sorted(self.params.model_dump().items()))).encode())
-        for name, array in sorted(self._arrays().items()):
-            digest.update(name.encode() + array.tobytes())
-        return digest.hexdigest()
+        return digest_of(NAME, self.params, self._arrays())
 
     def fit(
         self, train_on: Sequence[Views], valid: Sequence[Views], *, seed: int, checkpoint: Checkpoint | None = None

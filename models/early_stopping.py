@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.protocol import Training
 from models.sequences import Sequences
 
 METRIC = "ndcg@10"
+
+# So many viewers are looked at, at most: more would make an epoch slower and the curve hardly smoother.
+VALIDATION_VIEWERS = 5000
 
 Weights = list[NDArray[np.float32]]
 
@@ -54,3 +58,11 @@ def ndcg(lists: NDArray[np.int32], relevant: Sequences) -> float:
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(counts, k)]
     judged = counts > 0
     return float(np.mean((found @ discounts)[judged] / ideal[judged]))
+
+
+def judged_viewers(data: Training) -> NDArray[np.int64]:
+    """The viewers whose validation events are looked at: all, or an even sample of `VALIDATION_VIEWERS`."""
+    viewers = np.flatnonzero(data.valid.lengths)
+    if len(viewers) <= VALIDATION_VIEWERS:
+        return viewers
+    return np.sort(np.random.default_rng(data.seed).choice(viewers, VALIDATION_VIEWERS, replace=False))

@@ -16,7 +16,6 @@ representations using LSTMs, ICML 2015; the residual form Martinez, Black and Ro
 recurrent neural networks, CVPR 2017; the codebook Ranzato et al., Video (language) modeling, 2014.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from models.checkpoint import Checkpoint
 from models.codebook import fit_codebook, nearest_code
 from models.components import PARTS, Components, Features, fit_components, unit
 from models.learning import (
-    RepeatableModel,
+    digest_of,
     named_weights,
     set_named_weights,
     shuffled,
@@ -38,6 +37,7 @@ from models.learning import (
     train,
     trained_on,
 )
+from models.network_state import RepeatableModel
 from models.params import FrameSequenceParams
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
 
@@ -82,10 +82,7 @@ class FrameSequence:
     @property
     def digest(self) -> str:
         """SHA-256 over parameters and weights."""
-        digest = hashlib.sha256(repr((NAME, sorted(self.params.model_dump().items()))).encode())
-        for name, array in sorted(self._arrays().items()):
-            digest.update(name.encode() + array.tobytes())
-        return digest.hexdigest()
+        return digest_of(NAME, self.params, self._arrays())
 
     def fit(
         self,

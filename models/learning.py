@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from models.backend import array_of, describe_device, keras, memory_exhaustion_diverges, repeatable, software
 from models.checkpoint import Checkpoint
+from models.network_state import reseed, take_up, training_state, weights_of
 from models.params import LoopParams
 from models.protocol import Diverged
-from models.sasrec import reseed
 from models.weights import Arrays
 
 LOSS = "valid_loss"
@@ -23,23 +23,6 @@ Draw = Callable[[np.random.Generator], Mapping[str, NDArray[Any]]]
 Judge = Callable[[], float]
 
 log = logging.getLogger(__name__)
-
-
-class RepeatableModel(keras.Model):  # type: ignore[misc]
-    """A network whose loss is of its inputs alone, and that XLA may compile under op determinism.
-
-    Keras would refuse the latter, as some operations have no repeatable kernel there. Those that derive from this use
-    none of them; a test trains each twice to equal weights.
-    """
-
-    @property
-    def jit_compile(self) -> bool:
-        """Whether steps are compiled by XLA."""
-        return getattr(self, "_by_xla", False)
-
-    @jit_compile.setter
-    def jit_compile(self, value: bool) -> None:
-        self._by_xla = value
 
 
 @dataclass
@@ -114,11 +97,6 @@ def start(seed: int) -> None:
     repeatable(seed)
 
 
-def weights_of(network: Any) -> list[NDArray[Any]]:
-    """Copies of the network's weights."""
-    return [array_of(weight) for weight in network.weights]
-
-
 def named_weights(network: Any) -> Arrays:
     """Copies of the network's weights by path."""
     return {weight.path: array_of(weight) for weight in network.weights}
@@ -178,22 +156,23 @@ def _after_epoch(progress: Progress, network: Any, metrics: dict[str, float]) ->
         progress.best, progress.best_epoch = weights_of(network), len(progress.epochs)
 
 
-def _variables(network: Any) -> Sequence[Any]:
-    return [*network.weights, *network.optimizer.variables]
-
-
 def _state(progress: Progress, network: Any) -> tuple[Arrays, dict[str, Any]]:
-    arrays = {f"now/{at:04d}": array_of(variable) for at, variable in enumerate(_variables(network))}
-    arrays |= {f"best/{at:04d}": weight for at, weight in enumerate(progress.best)}
-    return arrays, {"epochs": progress.epochs, "best_epoch": progress.best_epoch, "before": progress.before}
+    facts = {"epochs": progress.epochs, "best_epoch": progress.best_epoch, "before": progress.before}
+    return training_state(network, progress.best), facts
 
 
 def _take_up(arrays: Arrays, facts: dict[str, Any], progress: Progress, network: Any) -> None:
-    for at, variable in enumerate(_variables(network)):
-        variable.assign(arrays[f"now/{at:04d}"])
-    progress.best = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
+    progress.best = take_up(arrays, network)
     progress.epochs, progress.best_epoch, progress.before = facts["epochs"], facts["best_epoch"], facts["before"]
     log.info("the training goes on after epoch %d, from its checkpoint", len(progress.epochs))
+
+
+def digest_of(name: str, params: LoopParams, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over a learner's name, parameters and weights."""
+    digest = hashlib.sha256(repr((name, sorted(params.model_dump().items()))).encode())
+    for key, array in sorted(arrays.items()):
+        digest.update(key.encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def learning_key(name: str, params: Mapping[str, Any], data: object) -> str:

@@ -1,7 +1,6 @@
 """SASRec: the next video from the order of those before, by a causal transformer (`models.transformer`)."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from models.backend import (
     software,
 )
 from models.checkpoint import Checkpoint, training_key
-from models.early_stopping import METRIC, EarlyStopping, Weights, ndcg
+from models.early_stopping import METRIC, EarlyStopping, judged_viewers, ndcg
+from models.network_state import reseed, take_up, training_state, weights_of
 from models.params import SasRecParams
 from models.protocol import Diverged, Training
 from models.ranking import top_k
@@ -31,9 +31,6 @@ NAME = "sasrec"
 
 # Two batch shapes serve all callers, one viewer and many, so that nothing is compiled for a third.
 VIEWERS_A_BATCH = 256
-
-# Early stopping looks at so many viewers at most: more would make an epoch slower and the curve hardly smoother.
-VALIDATION_VIEWERS = 5000
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +105,6 @@ class SasRec:
         self._network.compile(optimizer=adam, jit_compile=self.params.jit_compile)
         self._network.optimizer.build(self._network.trainable_variables)
 
-    def _weights(self) -> Weights:
-        return [array_of(weight) for weight in self._network.weights]
-
     def _train(self, data: Training) -> EarlyStopping:
         """Epoch after epoch, from the checkpoint on where there is one of this training."""
         stopping = EarlyStopping(self.params.patience)
@@ -123,7 +117,7 @@ class SasRec:
         while len(stopping.epochs) < self.params.epochs and not stopping.stopped:
             epoch = len(stopping.epochs) + 1
             metrics = {"loss": self._epoch(inputs, targets, seed=data.seed, epoch=epoch)} | self._judge(data, judged)
-            stopping.after_epoch(metrics, self._weights())
+            stopping.after_epoch(metrics, weights_of(self._network))
             checkpoint.save(*self._state(stopping))
             data.on_epoch(epoch, self.params.epochs, metrics)
         return stopping
@@ -142,7 +136,7 @@ class SasRec:
             verbose=0,
         )
         loss = float(run.history["loss"][0])
-        if not np.isfinite(loss) or not all(np.isfinite(weight).all() for weight in self._weights()):
+        if not np.isfinite(loss) or not all(np.isfinite(weight).all() for weight in weights_of(self._network)):
             raise Diverged(f"loss or weights are not finite after epoch {epoch}: lower learning_rate")
         return loss
 
@@ -158,15 +152,13 @@ class SasRec:
         return {METRIC: ndcg(lists, data.valid.take(viewers))}
 
     def _state(self, stopping: EarlyStopping) -> tuple[Arrays, dict[str, Any]]:
-        variables = [*self._network.weights, *self._network.optimizer.variables]
-        arrays = {f"now/{at:04d}": array_of(variable) for at, variable in enumerate(variables)}
-        arrays |= {f"best/{at:04d}": weight for at, weight in enumerate(stopping.best)}
-        return arrays, {"epochs": stopping.epochs, "best_epoch": stopping.best_epoch}
+        return training_state(self._network, stopping.best), {
+            "epochs": stopping.epochs,
+            "best_epoch": stopping.best_epoch,
+        }
 
     def _take_up(self, arrays: Arrays, facts: dict[str, Any], stopping: EarlyStopping) -> None:
-        for at, variable in enumerate([*self._network.weights, *self._network.optimizer.variables]):
-            variable.assign(arrays[f"now/{at:04d}"])
-        stopping.best = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
+        stopping.best = take_up(arrays, self._network)
         stopping.epochs, stopping.best_epoch = facts["epochs"], facts["best_epoch"]
         log.info("sasrec goes on after epoch %d, from its checkpoint", len(stopping.epochs))
 
@@ -174,24 +166,3 @@ class SasRec:
 def filled(rows: Tokens, size: int, *, value: int) -> Tokens:
     """`[size, length]`: `rows`, and rows of `value` below, so that batches have one shape and XLA compiles once."""
     return np.pad(rows, ((0, size - len(rows)), (0, 0)), constant_values=value)
-
-
-def judged_viewers(data: Training) -> NDArray[np.int64]:
-    """The viewers whose validation events are looked at: all, or an even sample of `VALIDATION_VIEWERS`."""
-    viewers = np.flatnonzero(data.valid.lengths)
-    if len(viewers) <= VALIDATION_VIEWERS:
-        return viewers
-    return np.sort(np.random.default_rng(data.seed).choice(viewers, VALIDATION_VIEWERS, replace=False))
-
-
-def reseed(network: Any, *, seed: int, epoch: int) -> None:
-    """Set every random generator of `network` to what `seed` and `epoch` decide."""
-    states = list(_generator_states(network))
-    drawn = np.random.SeedSequence([seed, epoch]).generate_state(2 * len(states)) >> 1
-    for state, value in zip(states, drawn.reshape(-1, 2), strict=True):
-        state.assign(value)
-
-
-def _generator_states(network: Any) -> Iterator[Any]:
-    weights = {id(weight) for weight in network.weights}
-    return (variable for variable in network.variables if id(variable) not in weights)

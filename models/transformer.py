@@ -7,6 +7,7 @@ softmax over the catalogue in place of one sampled negative.
 from typing import Any
 
 from models.backend import keras
+from models.network_state import RepeatableModel
 from models.params import SasRecParams
 from models.windows import pad_token
 
@@ -40,7 +41,7 @@ class Block(keras.layers.Layer):  # type: ignore[misc]
         return x + self.dropout(hidden, training=training)
 
 
-class Transformer(keras.Model):  # type: ignore[misc]
+class Transformer(RepeatableModel):
     """Tokens to hidden states; the loss scores them against all videos, or against sampled ones.
 
     Inputs: `[batch, length]` int32 tokens. Outputs: `[batch, length, dim]`. Targets: `[batch, length]` int32, -1 for
@@ -52,7 +53,6 @@ class Transformer(keras.Model):  # type: ignore[misc]
         super().__init__(dtype=dtype, name="sasrec")
         self.n_videos = n_videos
         self.n_negatives = params.negatives
-        self.jit_compile = False
         small = keras.initializers.RandomNormal(stddev=0.02)
         self.embedding = layers.Embedding(n_videos + 2, params.dim, small, dtype=dtype, name="embedding")
         self.positions = layers.Embedding(params.max_length, params.dim, small, dtype=dtype, name="positions")
@@ -60,19 +60,6 @@ class Transformer(keras.Model):  # type: ignore[misc]
         self.blocks = [Block(params, name=f"block_{at}") for at in range(params.blocks)]
         self.last = layers.LayerNormalization(epsilon=1e-6, dtype=dtype, name="last")
         self.draws = keras.random.SeedGenerator(0)
-
-    @property
-    def jit_compile(self) -> bool:
-        """Whether steps are compiled by XLA.
-
-        Keras would refuse that under op determinism, as some operations have no repeatable kernel there. This model
-        uses none of those; a test trains it twice, in two processes, to equal weights.
-        """
-        return self._by_xla
-
-    @jit_compile.setter
-    def jit_compile(self, value: bool) -> None:
-        self._by_xla = value
 
     def call(self, tokens: Any, training: bool = False) -> Any:
         """`[batch, length]` int32 to `[batch, length, dim]`."""

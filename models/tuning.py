@@ -22,7 +22,8 @@ from models.backend import array_of, keras
 from models.checkpoint import Checkpoint
 from models.encoders.bert_folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS
 from models.encoders.text import TextEncoder, load_backbone
-from models.learning import Progress, RepeatableModel, shuffled, start, train, trained_on
+from models.learning import Progress, shuffled, start, train, trained_on
+from models.network_state import RepeatableModel
 from models.params import TunedTextParams
 
 COPIED = (CONFIG, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY, "README.md")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.backend import keras
+from models.network_state import RepeatableModel
 from models.params import TwoTowerParams
 
 ops = keras.ops
@@ -93,7 +94,7 @@ class ViewerTower(keras.layers.Layer):  # type: ignore[misc]
         return of_length_one(pooled + self.narrow(self.dropout(x, training=training)))
 
 
-class TwoTowers(keras.Model):  # type: ignore[misc]
+class TwoTowers(RepeatableModel):
     """Both, as they are trained together: a batch in, the logits of its viewers against its videos out.
 
     Inputs, beside those of the video tower for `rows` videos: `history` `[batch, length]` int32, which of the `rows`
@@ -104,7 +105,6 @@ class TwoTowers(keras.Model):  # type: ignore[misc]
 
     def __init__(self, params: TwoTowerParams, n_videos: int, dims: Mapping[str, int]) -> None:
         super().__init__(name="twotower")
-        self.jit_compile = False
         self.correction = params.popularity_correction
         self.videos = VideoTower(params, n_videos, dims)
         self.viewers = ViewerTower(params)
@@ -112,15 +112,6 @@ class TwoTowers(keras.Model):  # type: ignore[misc]
         self.log_temperature = self.add_weight(
             shape=(1,), initializer=start, trainable=params.learn_temperature, name="log_temperature"
         )
-
-    @property
-    def jit_compile(self) -> bool:
-        """Whether steps are compiled by XLA, as in `models.transformer.Transformer`: repeatable here, as tests show."""
-        return self._by_xla
-
-    @jit_compile.setter
-    def jit_compile(self, value: bool) -> None:
-        self._by_xla = value
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """`[batch, batch]` float32 logits: of each viewer's own target on the diagonal, of the others' beside it."""

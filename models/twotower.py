@@ -20,14 +20,14 @@ from models.backend import (
 )
 from models.checkpoint import Checkpoint, training_key
 from models.decay import DAY_MS
-from models.early_stopping import METRIC, EarlyStopping, Weights, ndcg
+from models.early_stopping import METRIC, EarlyStopping, judged_viewers, ndcg
 from models.embedded import Embedded, content_of
 from models.modality import Modality, Rows, Table, modalities_of, modality_arrays, modality_names
+from models.network_state import reseed, take_up, training_state, weights_of
 from models.params import TwoTowerParams
 from models.protocol import Diverged, Training
 from models.ranking import top_k
 from models.recent import CONTEXT, Recent, shuffled_ties
-from models.sasrec import judged_viewers, reseed
 from models.sequences import Sequences
 from models.two_towers import NEVER, TwoTowers
 from models.video_content import VideoContent
@@ -180,9 +180,6 @@ class TwoTower(Embedded):
         told = np.where(recent.events < 0, NEVER, freshness).astype(np.float32)
         return {"freshness": told, "context": recent.context(histories.times)}
 
-    def _weights(self) -> Weights:
-        return [array_of(weight) for weight in self._network.weights]
-
     def _train(self, data: Training, content: VideoContent) -> EarlyStopping:
         """Epoch after epoch, from the checkpoint on where there is one of this training."""
         stopping = EarlyStopping(self.params.patience)
@@ -193,7 +190,7 @@ class TwoTower(Embedded):
         while len(stopping.epochs) < self.params.epochs and not stopping.stopped:
             epoch = len(stopping.epochs) + 1
             metrics = {"loss": self._epoch(data, content, epoch)} | self._judge(data, content, judged)
-            stopping.after_epoch(metrics, self._weights())
+            stopping.after_epoch(metrics, weights_of(self._network))
             checkpoint.save(*self._state(stopping))
             data.on_epoch(epoch, self.params.epochs, metrics)
         return stopping
@@ -206,7 +203,7 @@ class TwoTower(Embedded):
             weight += float(batch["weight"].sum())
             total += float(self._network.train_on_batch(batch, batch["weight"])) * float(batch["weight"].sum())
         loss = total / weight
-        if not np.isfinite(loss) or not all(np.isfinite(weight).all() for weight in self._weights()):
+        if not np.isfinite(loss) or not all(np.isfinite(weight).all() for weight in weights_of(self._network)):
             raise Diverged(f"loss or weights are not finite after epoch {epoch}: lower learning_rate")
         return loss
 
@@ -254,15 +251,13 @@ class TwoTower(Embedded):
         return training_key(data, params=params, software=software())
 
     def _state(self, stopping: EarlyStopping) -> tuple[Arrays, dict[str, Any]]:
-        variables = [*self._network.weights, *self._network.optimizer.variables]
-        arrays = {f"now/{at:04d}": array_of(variable) for at, variable in enumerate(variables)}
-        arrays |= {f"best/{at:04d}": weight for at, weight in enumerate(stopping.best)}
-        return arrays, {"epochs": stopping.epochs, "best_epoch": stopping.best_epoch}
+        return training_state(self._network, stopping.best), {
+            "epochs": stopping.epochs,
+            "best_epoch": stopping.best_epoch,
+        }
 
     def _take_up(self, arrays: Arrays, facts: dict[str, Any], stopping: EarlyStopping) -> None:
-        for at, variable in enumerate([*self._network.weights, *self._network.optimizer.variables]):
-            variable.assign(arrays[f"now/{at:04d}"])
-        stopping.best = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
+        stopping.best = take_up(arrays, self._network)
         stopping.epochs, stopping.best_epoch = facts["epochs"], facts["best_epoch"]
         log.info("twotower goes on after epoch %d, from its checkpoint", len(stopping.epochs))
 
