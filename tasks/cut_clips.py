@@ -7,7 +7,6 @@ from pathlib import Path
 from infra.console import track
 from tasks.clips import make_clip
 from tasks.encoded import Encoded
-from tasks.media.limits import Limits
 from tasks.media.sources import MediaSource
 from tasks.params import Params
 from tasks.schema import Videos
@@ -32,14 +31,13 @@ def cut_clips(encoded: Encoded, source: MediaSource | None, out: Path, *, params
     from models.encoders.frames import open_frame_encoder
 
     encoder, media = open_frame_encoder(params.encode.media.frames), params.encode.media
-    limits = Limits(frames_per_video=media.frames_per_video, max_seconds=media.max_seconds, time_limit=media.time_limit)
     made = 0
     told = params.learn.clips
     for content, name in track(rows.sort(Videos.MEDIA_DIGEST).rows(), label="Cutting clips", total=rows.height):
         try:
             with source.opened(name) as path:
                 clip = make_clip(
-                    path, encode=encoder.encode, fps=told.fps, views=told.views, seed=params.seed, limits=limits
+                    path, encode=encoder.encode, fps=told.fps, views=told.views, seed=params.seed, limits=media.limits
                 )
         except (ValueError, OSError) as error:
             log.warning("%s gives no clip: %s", name, error)

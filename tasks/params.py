@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
 from models.params import Candidates, Learn, Positive, Section, TagsParams
+from tasks.media.limits import Limits
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -124,6 +125,11 @@ class Media(Section):
     frames_per_video: Positive = 32
     max_seconds: Annotated[float, Field(gt=0)] = 600.0
     time_limit: Annotated[float, Field(gt=0)] = 120.0
+
+    @property
+    def limits(self) -> Limits:
+        """What decoding one file may take."""
+        return Limits(frames_per_video=self.frames_per_video, max_seconds=self.max_seconds, time_limit=self.time_limit)
 
 
 class Encode(Section):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +21,8 @@ CATALOGUE = re.compile(r"/videos(?:/.+|\.(?:parquet|csv))$")
 class MediaSource(Protocol):
     """A source's video files, by the relative path that the catalogue gives."""
 
-    def digest(self, media: str) -> str:
-        """SHA-256 in hex of the file's content. Raises `ValueError` when `media` names no file of the source."""
+    def digests(self, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """SHA-256 in hex of the content of each file, and why others of `wanted` have none."""
 
     @contextmanager
     def opened(self, media: str) -> Iterator[Path]:
@@ -52,16 +52,22 @@ class FolderMedia:
         self._kept = work / "digests.json"
         self._known: dict[str, str] = json.loads(self._kept.read_bytes()) if self._kept.exists() else {}
 
-    def digest(self, media: str) -> str:
-        """See `MediaSource.digest`."""
+    def digests(self, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """See `MediaSource.digests`."""
+        before = len(self._known)
+        told = _digests(wanted, self._digest)
+        if len(self._known) > before:
+            with disk_errors(self._kept.parent):
+                write_json(self._kept, self._known)
+        return told
+
+    def _digest(self, media: str) -> str:
         path = resolve_media(self._root, media)
         state = path.stat()
         mark = f"{path}\n{state.st_size}\n{state.st_mtime_ns}"
         if mark not in self._known:
             with path.open("rb") as file:
                 self._known[mark] = hashlib.file_digest(file, "sha256").hexdigest()
-            with disk_errors(self._kept.parent):
-                write_json(self._kept, self._known)
         return self._known[mark]
 
     @contextmanager
@@ -78,8 +84,11 @@ class BucketMedia:
         self._work = work / "copies"
         self._files: dict[str, Found] = {file.name: file for file in list_location(url, settings=settings)}
 
-    def digest(self, media: str) -> str:
-        """See `MediaSource.digest`."""
+    def digests(self, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """See `MediaSource.digests`."""
+        return _digests(wanted, self._digest)
+
+    def _digest(self, media: str) -> str:
         found = self._found(media)
         return hashlib.sha256(f"{found.etag}\n{found.bytes}".encode()).hexdigest()
 
@@ -101,13 +110,12 @@ class BucketMedia:
         return self._files[media]
 
 
-def digests_of(source: MediaSource, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The content digest of each file, and why others of `wanted` have none."""
+def _digests(wanted: Sequence[str], digest: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
     digests: dict[str, str] = {}
     faults: dict[str, str] = {}
     for media in wanted:
         try:
-            digests[media] = source.digest(media)
+            digests[media] = digest(media)
         except (ValueError, OSError) as error:
             faults[media] = str(error)
     return digests, faults

@@ -63,29 +63,29 @@ class Understanding:
 
         A file that cannot be decoded has its reason in `Perceived.faults` and is not tried again, unless time ran out.
         """
-        missing = self._missing(sorted(contents))
+        known = self._known()
+        missing = self._missing(sorted(contents), known)
         shards = [missing[start : start + FILES_A_SHARD] for start in range(0, len(missing), FILES_A_SHARD)]
         unlucky: dict[str, str] = {}
         for some in track(shards, label="Decoding media", total=len(shards)):
-            unlucky |= self._perceive({content: contents[content] for content in some}, source)
+            unlucky |= self._perceive({content: contents[content] for content in some}, source, known)
         notes = {content: told for content in contents if (told := read_notes(self.store, self.notes.key(content)))}
-        return Perceived({of.name: self._known(of) for of in self.senses}, notes, len(missing), unlucky)
+        return Perceived(self._known() if missing else known, notes, len(missing), unlucky)
 
-    def _known(self, sense: Sense) -> Known:
-        return self.vectors.known(sense.encoder, sense.dim)
+    def _known(self) -> dict[str, Known]:
+        return {sense.name: self.vectors.known(sense.encoder, sense.dim) for sense in self.senses}
 
-    def _missing(self, contents: Sequence[str]) -> list[str]:
+    def _missing(self, contents: Sequence[str], known: Mapping[str, Known]) -> list[str]:
         keys = content_keys(contents)
         lacking = np.zeros(len(contents), np.bool_)
         failed: set[str] = set()
-        for sense in self.senses:
-            known = self._known(sense)
-            lacking |= known.rows(keys) < 0
-            failed |= known.failures.keys()
+        for of in known.values():
+            lacking |= of.rows(keys) < 0
+            failed |= of.failures.keys()
         unread = [content not in failed and not self.store.exists(self.notes.key(content)) for content in contents]
         return [content for content, need in zip(contents, lacking | np.array(unread, np.bool_), strict=True) if need]
 
-    def _perceive(self, some: Mapping[str, str], source: MediaSource) -> dict[str, str]:
+    def _perceive(self, some: Mapping[str, str], source: MediaSource, known: Mapping[str, Known]) -> dict[str, str]:
         """Take all that is asked from some files, and store it; why some were left out that may do another time."""
         unlucky: dict[str, str] = {}
         found: dict[str, dict[str, NDArray[np.float32] | str]] = {}
@@ -102,16 +102,16 @@ class Understanding:
                 continue
             found[content] = self._taken(content, decoded)
         for sense in self.senses:
-            self._keep(sense, {content: told[sense.name] for content, told in found.items()})
+            self._keep(sense, {content: told[sense.name] for content, told in found.items()}, known[sense.name])
         return unlucky
 
     def _taken(self, content: str, decoded: Decoded) -> dict[str, NDArray[np.float32] | str]:
         self.notes.take(content, decoded, self.store)
         return {sense.name: sense.perceive(decoded) for sense in self.senses}
 
-    def _keep(self, sense: Sense, told: Mapping[str, NDArray[np.float32] | str]) -> None:
+    def _keep(self, sense: Sense, told: Mapping[str, NDArray[np.float32] | str], known: Known) -> None:
         keys = content_keys(sorted(told))
-        new = keys[self._known(sense).rows(keys) < 0]
+        new = keys[known.rows(keys) < 0]
         if not len(new):
             return
         absent = np.full(sense.dim, np.nan, np.float32)

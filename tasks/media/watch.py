@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 
 from models.encoders.protocol import Encoder
-from tasks.media.limits import Limits
 from tasks.media.notes import NoteTaker, on_screen, spoken
 from tasks.media.senses import senses
-from tasks.media.sources import MediaSource, digests_of
+from tasks.media.sources import MediaSource
 from tasks.media.understand import Perceived, Understanding
 from tasks.modality import Modality
 from tasks.params import Media
@@ -57,12 +56,9 @@ def watch(
     wanted = sorted({media for media in told if media})
     if source is None or not wanted:
         return Watched(catalogue, {}, {}, _absent(catalogue, []))
-    digests, faults = digests_of(source, wanted)
-    limits = Limits(
-        frames_per_video=params.frames_per_video, max_seconds=params.max_seconds, time_limit=params.time_limit
-    )
+    digests, faults = source.digests(wanted)
     notes = NoteTaker(params, sentences)
-    understanding = Understanding(senses(params), notes, shelves.vectors, shelves.store, limits)
+    understanding = Understanding(senses(params), notes, shelves.vectors, shelves.store, params.limits)
     seen = understanding.of({content: media for media, content in digests.items()}, source)
     contents = [digests.get(media or "") for media in told]
     whole = catalogue.with_columns(

