@@ -67,8 +67,8 @@ def main() -> None:
 def measured(titles: list[str], n: int, home: Path) -> dict[str, float]:
     """Seconds by step."""
     store = FolderStore(home / "store")
-    shelves = Shelves(store, VectorStore(store, home / "vectors"), home / "encoders", home / "media")
-    warm = Shelves(store, VectorStore(FolderStore(home / "warm"), home / "warm-copies"), home / "encoders", home)
+    shelves = Shelves.at(store, home)
+    warm = Shelves(store, VectorStore(FolderStore(home / "warm"), home / "warm-copies"), home / "encoders")
     encode(catalogue(titles[: n // 50]), home / "warm-out", params=PARAMS.encode, shelves=warm)
     before, after = catalogue(titles[:n]), catalogue(titles)
     seconds: dict[str, float] = {}
@@ -83,10 +83,10 @@ def measured(titles: list[str], n: int, home: Path) -> dict[str, float]:
     live = release(home, n)
     timed("encode again, nothing new", lambda: encode(before, home / "again", params=PARAMS.encode, shelves=shelves))
     manifest = build(live, facts(live))
-    kept = Kept(Shelves(store, VectorStore(store, home / "vectors"), home / "encoders", home / "media"), home / "work")
+    kept = Kept(Shelves.at(store, home), home / "work")
     accepted = after.select("video_id", "title")
     source = {"as_of": "2026-01-01", "sha256": "0" * 64, "origins": []}
-    one_more = Shelves(Copied(store), VectorStore(Copied(store), home / "vectors"), home / "encoders", home / "media")
+    one_more = Shelves.at(Copied(store), home)
     timed("encode 1 % more", lambda: encode(after, home / "more", params=PARAMS.encode, shelves=one_more))
     model = ContentBased.load(live / "model")
     vectors = timed("embed all", lambda: model.embed(Encoded(home / "more").content()))

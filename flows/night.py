@@ -15,7 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.lineage_events import StepEvents, lineage_events
 from flows.outcome import Outcome, Request, Status
-from flows.refresh import Catalogue, refresh_live, refreshes
+from flows.refresh import catalogue_of, refresh_live, refreshes
 from flows.steps import (
     candidates_step,
     encoder_step,
@@ -43,10 +43,8 @@ from lineage.snapshots import put_index
 from models.catalogue import NEURAL
 from tasks import paths
 from tasks.bundle import bundle, serves_the_same
-from tasks.media.sources import media_source
 from tasks.params import Params, load_params
 from tasks.run_record import judged_record, unjudged_record
-from tasks.shelves import open_shelves
 from tasks.stage import read_json, write_json
 
 NO_VERDICT: Mapping[str, Any] = {"checks": [], "against": None}
@@ -95,11 +93,16 @@ class Night:
                 get_run_logger().info("%s: model version %s", name, version)
 
     def _leave_behind(self, parts: Sequence[str], stages: Sequence[str]) -> None:
-        """Bring `stages` up to date; where one fails, `parts` of the night are out and the rest goes on."""
+        """Bring `stages` up to date; where one fails, `parts` of the night are out and the rest goes on.
+
+        With no part to leave behind, the failure is the night's.
+        """
         try:
             for stage in stages if self.failed.keys().isdisjoint(parts) else ():
                 self.stage(stage)
         except NightreelError as error:
+            if not parts:
+                raise
             for name in parts:
                 self.failed[name] = str(error)
                 get_run_logger().error("%s is out: %s", name, error)
@@ -252,14 +255,14 @@ def _judge_and_release(run: Night) -> Outcome:
 
 def _with_new_videos(run: Night, outcome: Outcome) -> Outcome:
     """Where the live model stays, it embeds what is new in the catalogue; what became of that, in words."""
-    head = run.books.ledger.proven_head()
-    landed = next((part for part in run.read(paths.LANDED)["parts"] if part["table"] == "videos"), None)
-    if outcome.status == "released" or head is None or landed is None or not refreshes(run.books, head):
+    if outcome.status == "released":
         return outcome
-    facts = {"as_of": outcome.as_of, "sha256": landed["sha256"], "origins": [of["uri"] for of in landed["origins"]]}
+    head, landed = run.books.ledger.proven_head(), run.read(paths.LANDED)
+    has_catalogue = any(part["table"] == "videos" for part in landed["parts"])
+    if head is None or not has_catalogue or not refreshes(run.books, head):
+        return outcome
     accepted = pl.read_parquet(run.checkout.path / paths.ACCEPTED / "videos.parquet")
-    media = media_source(run.read(paths.LANDED), run.settings, open_shelves(run.settings).work)
-    catalogue = Catalogue(accepted, facts, Origin(run.checkout.run, run.code, run.clean), media)
+    catalogue = catalogue_of(landed, accepted, run.settings, Origin(run.checkout.run, run.code, run.clean))
     try:
         with run.timed("refresh"):
             made = refresh_live(run.books, run.registry, catalogue, run.params.refresh, run=run.checkout.run)

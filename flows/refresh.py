@@ -75,9 +75,21 @@ def landed_catalogue(landed: Landed, settings: Settings, origin: Origin) -> Cata
         raise BadInput(f"A refresh needs a catalogue of videos. Received: none from --source {landed.source}")
     rows = pl.read_parquet(landing_folder(settings, landed.name) / "files" / part.file)
     separated = separate(rows, video_rules(rows.columns), VIDEO_KEY)
-    facts = {"as_of": str(landed.as_of), "sha256": part.sha256, "origins": [file.uri for file in part.origins]}
-    media = media_source(json.loads(landed.as_json()), settings, open_shelves(settings).work)
-    return Catalogue(separated.accepted, facts, origin, media)
+    return catalogue_of(json.loads(landed.as_json()), separated.accepted, settings, origin)
+
+
+def catalogue_of(landed: Mapping[str, Any], accepted: pl.DataFrame, settings: Settings, origin: Origin) -> Catalogue:
+    """The catalogue among what has landed.
+
+    Args:
+        landed: what `data/landed.json` holds, a part with the table `videos` among it.
+        accepted: its rows that are without fault.
+        settings: where its video files are reached.
+        origin: which run and code embed it.
+    """
+    part = next(part for part in landed["parts"] if part["table"] == "videos")
+    facts = {"as_of": landed["as_of"], "sha256": part["sha256"], "origins": [file["uri"] for file in part["origins"]]}
+    return Catalogue(accepted, facts, origin, media_source(landed, settings))
 
 
 def refresh_live(
@@ -140,4 +152,4 @@ def embed_step(live: Entry, books: Books, catalogue: Catalogue, params: Refresh)
 
 def refreshes(books: Books, live: Entry) -> bool:
     """Whether the live release's model embeds videos by their content."""
-    return is_refreshable(books.releases.open(live.release))
+    return is_refreshable(books.releases.manifest(live.release))

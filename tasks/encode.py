@@ -159,7 +159,7 @@ def main() -> None:
         pl.read_parquet(paths.PREPARED / "videos.parquet"), pl.read_parquet(paths.ACCEPTED / "videos.parquet")
     )
     shelves = open_shelves(settings)
-    media = media_source(read_json(paths.LANDED), settings, shelves.work)
+    media = media_source(read_json(paths.LANDED), settings)
     write_json(
         paths.ENCODE_METRICS, encode(catalogue, paths.ENCODED, params=params.encode, shelves=shelves, media=media)
     )

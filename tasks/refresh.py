@@ -42,9 +42,9 @@ class Kept:
     media: MediaSource | None = None
 
 
-def is_refreshable(folder: Path) -> bool:
-    """Whether the release in `folder` serves a model whose towers embed videos by their content."""
-    return (folder / "model" / VIDEOS).exists()
+def is_refreshable(manifest: Manifest) -> bool:
+    """Whether the release serves a model whose towers embed videos by their content."""
+    return f"model/{VIDEOS}" in manifest.parts
 
 
 def refresh(
@@ -68,7 +68,7 @@ def refresh(
             or an encoder cannot be opened.
         Refused: the encoders are not those that the towers were trained on, or a check failed.
     """
-    if not is_refreshable(live):
+    if not is_refreshable(manifest):
         raise BadInput(
             f"Only a model that embeds videos by their content can be refreshed (content_candidates in params.yaml). "
             f"Received: release {manifest.release[:12]}, {manifest.candidate}"

@@ -16,16 +16,18 @@ class Shelves:
         store: the release store, which holds vectors, notes and thumbnails as well.
         vectors: in it, with copies on this machine.
         encoders: folder for weights that are unpacked once.
-        work: folder for digests of files that are known, and copies from S3.
     """
 
     store: ObjectStore
     vectors: VectorStore
     encoders: Path
-    work: Path
+
+    @classmethod
+    def at(cls, store: ObjectStore, home: Path) -> "Shelves":
+        """Those of `store`, with what this machine keeps of them in the folder `home`."""
+        return cls(store, VectorStore(store, home / "vectors"), home / "encoders")
 
 
 def open_shelves(settings: Settings) -> Shelves:
     """Those of this installation."""
-    store, home = open_store(settings.store_url, settings), settings.home_dir
-    return Shelves(store, VectorStore(store, home / "vectors"), home / "encoders", home / "media")
+    return Shelves.at(open_store(settings.store_url, settings), settings.home_dir)

@@ -29,18 +29,18 @@ class MediaSource(Protocol):
         """The file on this machine until the block ends. Raises `ValueError` when it cannot be had."""
 
 
-def media_source(landed: Mapping[str, Any], settings: Settings, work: Path) -> MediaSource | None:
+def media_source(landed: Mapping[str, Any], settings: Settings) -> MediaSource | None:
     """The files beside the catalogue that has landed; None where none has, or the source has no such layout.
 
     Args:
         landed: what `data/landed.json` holds.
-        settings: S3's endpoint and credentials.
-        work: folder for copies from S3, and for digests that are known.
+        settings: S3's endpoint and credentials, and the home of copies from S3 and of digests that are known.
     """
     origins = [of["uri"] for part in landed["parts"] if part["table"] == "videos" for of in part["origins"]]
     root = CATALOGUE.sub("", origins[0]) if origins and CATALOGUE.search(origins[0]) else None
     if landed["source"] != "files" or root is None:
         return None
+    work = settings.home_dir / "media"
     return BucketMedia(root, settings, work) if root.startswith(SCHEME) else FolderMedia(Path(root), work)
 
 

