@@ -22,9 +22,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.classification import macro_f1
 from models.encoders.text import TextEncoder, open_text_encoder
 from models.params import TagsParams
-from models.tags import FineTuned, macro_f1, zero_shot
+from models.tags import FineTuned, zero_shot
 from models.video_content import VideoContent
 from tasks.params import TextFields
 from tasks.split import stable_hash

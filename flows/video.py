@@ -9,11 +9,11 @@ import polars as pl
 from flows.live import Live
 from infra.disk import make_folder
 from infra.errors import BadInput
+from tasks import paths
 from tasks.media.notes import THUMBNAILS, read_notes
 from tasks.media.summary import shortened
 from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
 from tasks.schema import Videos
-from tasks.tag import TAGS
 
 OWN = (Videos.NOTES, Videos.MEDIA_DIGEST, FIRST_SEEN)
 
@@ -37,7 +37,7 @@ def describe_video(live: Live, video: str) -> dict[str, Any]:
     told["watched"] = told.pop(TRAIN_EVENTS, 0)
     notes = read_notes(live.books.store, row[Videos.NOTES]) if row.get(Videos.NOTES) else None
     shown = notes and _with_thumbnails(live, notes, title=row.get(Videos.TITLE))
-    return {"video": told, "tags": _tags(bundle.folder / TAGS, video), "notes": shown}
+    return {"video": told, "tags": _tags(bundle.folder / paths.TAGS.name, video), "notes": shown}
 
 
 def _tags(table: Path, video: str) -> list[dict[str, Any]]:

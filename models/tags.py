@@ -114,16 +114,6 @@ def described(videos: VideoContent) -> NDArray[np.int64]:
     return np.flatnonzero(np.any([videos.present(name) for name in videos.vectors], axis=0)).astype(np.int64)
 
 
-def macro_f1(truth: Sequence[str], guess: Sequence[str]) -> float:
-    """Mean F1 over the labels of `truth`, each counting the same; a label that is never guessed has 0."""
-    true, said = np.array(truth, dtype=object), np.array(guess, dtype=object)
-    scores = []
-    for label in np.unique(true):
-        both = np.sum((true == label) & (said == label))
-        scores.append(2 * both / (np.sum(true == label) + np.sum(said == label)))
-    return float(np.mean(scores)) if scores else 0.0
-
-
 def _scaling(videos: VideoContent, rows: NDArray[np.int64]) -> Arrays:
     arrays: Arrays = {}
     for name in sorted(videos.vectors):

@@ -294,17 +294,3 @@ def _mean_loss(network: Any, examples: Mapping[str, NDArray[Any]]) -> float:
     told = np.concatenate(logits)[: len(labels)]
     told -= told.max(axis=1, keepdims=True)
     return float((np.log(np.exp(told).sum(axis=1)) - told[np.arange(len(labels)), labels]).mean())
-
-
-def macro_f1(predicted: Labels, labels: Labels) -> float:
-    """Mean F1 over the categories that `labels` holds; one that is never predicted rightly counts 0."""
-    scores = []
-    for category in np.unique(labels):
-        hits = np.sum((predicted == category) & (labels == category))
-        scores.append(2 * hits / (np.sum(predicted == category) + np.sum(labels == category)))
-    return float(np.mean(scores))
-
-
-def accuracy(predicted: Labels, labels: Labels) -> float:
-    """Share of `labels` that were predicted."""
-    return float(np.mean(predicted == labels))

@@ -20,12 +20,12 @@ CATALOGUE = "catalogue.parquet"
 class Encoded:
     """The folder `data/encoded`; arrays are memory-mapped."""
 
+    folder: Path
+
     @cached_property
     def catalogue(self) -> pl.DataFrame:
         """Every video: the vocabulary in its order, then those that nobody has watched."""
         return pl.read_parquet(self.folder / CATALOGUE)
-
-    folder: Path
 
     @cached_property
     def facts(self) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from infra.errors import BadInput, Refused
 from infra.settings import Settings
 from models.alignment import Alignment, Views
 from models.checkpoint import Checkpoint
+from models.classification import accuracy, macro_f1
 from models.encoders.text import TextEncoder, open_text_encoder
 from models.frame_sequence import FrameSequence
 from models.learning import learning_key
 from models.params import Learn
 from models.protocol import Diverged
-from models.tuning import Labelled, Split, Tuned, accuracy, macro_f1, save_encoder, split_by_key, tune
+from models.tuning import Labelled, Split, Tuned, save_encoder, split_by_key, tune
 from tasks import paths
 from tasks.bootstrap import paired_bootstrap
 from tasks.clips import Clip, Parts, load_clips, split_in_time
@@ -243,7 +244,7 @@ def _text(rows: pl.DataFrame) -> pl.Expr:
 
 def _scores(tuned: Tuned, vectors: np.ndarray[Any, np.dtype[np.float32]], held_out: Labelled) -> dict[str, float]:
     told = tuned.predict(vectors)
-    found = {"macro_f1": macro_f1(told, held_out.labels), "accuracy": accuracy(told, held_out.labels)}
+    found = {"macro_f1": macro_f1(held_out.labels, told), "accuracy": accuracy(held_out.labels, told)}
     return found | {"texts": float(len(held_out.texts))}
 
 

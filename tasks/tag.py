@@ -9,16 +9,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.classification import macro_f1
 from models.encoders.protocol import Encoder
 from models.params import TagsParams
-from models.tags import FineTuned, described, macro_f1, zero_shot
+from models.tags import FineTuned, described, zero_shot
 from models.video_content import VideoContent
+from tasks import paths
 from tasks.encoded import Encoded
 from tasks.schema import Videos
 from tasks.split import stable_hash
 from tasks.stage import write_json
 
-TAGS = "tags.parquet"
 TAGGER = "tagger"
 FIGURES = "tags.json"
 TEXT = "text"
@@ -68,7 +69,7 @@ def tag(encoded: Path, *, params: TagsParams, encoder: Encoder[str] | None) -> d
     else:
         guessed = (ZERO_SHOT, *_by_name(videos, _own_tags(catalogue), params, encoder))
     table = tag_table(catalogue, *guessed, most=params.most, min_score=params.min_score)
-    table.write_parquet(encoded / TAGS)
+    table.write_parquet(encoded / paths.TAGS.name)
     by_how = table.group_by(Tags.HOW).agg(pl.col(Tags.VIDEO).n_unique())
     figures |= {"videos": catalogue.height, "tagged": dict(sorted(by_how.iter_rows()))}
     write_json(encoded / FIGURES, figures)

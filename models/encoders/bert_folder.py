@@ -10,13 +10,13 @@ from typing import Any
 
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
+from models.encoders.brought import loading, pickle_in
+
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 VOCABULARY = "vocab.txt"
-
-PICKLES = frozenset({".bin", ".ckpt", ".h5", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
 
 # What keras-hub's BERT computes and takes from no config: another value would load and give other vectors in silence.
 FIXED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
@@ -79,14 +79,12 @@ class BertFolder:
 
     def _tokenizer(self) -> Tokenizer:
         path = self.path / self._tokenizer_file
-        try:
+        with loading(f"{path} ({path.stat().st_size} bytes) is no tokeniser"):
             if self._tokenizer_file == TOKENIZER:
                 return Tokenizer.from_file(str(path))
             lowercase = _mapping(self.path / TOKENIZER_CONFIG).get("do_lower_case", True)
             made: Tokenizer = BertWordPieceTokenizer(str(path), lowercase=lowercase)._tokenizer
             return made
-        except Exception as error:  # noqa: BLE001 - the Rust side raises bare exceptions
-            raise ValueError(f"{path} is no tokeniser: {error}. Received: {path.stat().st_size} bytes") from None
 
 
 def open_bert_folder(path: Path) -> BertFolder:
@@ -98,9 +96,8 @@ def open_bert_folder(path: Path) -> BertFolder:
     """
     if not path.is_dir():
         raise ValueError(f"A text encoder is minilm, e5 or a local folder. Received: {path}")
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in PICKLES:
-            raise ValueError(f"A text encoder's folder must hold no pickle. Received: {file}")
+    if pickle := pickle_in(path):
+        raise ValueError(f"A text encoder's folder must hold no pickle. Received: {pickle}")
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
             raise ValueError(f"A text encoder's folder must hold {name}. Received: {path}")

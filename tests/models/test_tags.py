@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.params import TagsParams
-from models.tags import FineTuned, described, macro_f1, zero_shot
+from models.tags import FineTuned, described, zero_shot
 from models.video_content import VideoContent
 from tests.models.histories import saved_bytes
 
@@ -107,18 +105,3 @@ def test_vectors_of_another_encoder_are_refused():
 def test_one_category_is_nothing_to_learn():
     with pytest.raises(ValueError, match=r"two categories or more\. Received: \['cat'\]"):
         FineTuned.fit(content(text=[[1.0], [2.0]]), np.arange(2), ["cat", "cat"], params=PARAMS)
-
-
-def test_macro_f1_counts_each_label_the_same():
-    # a: precision 2/3, recall 1 -> 0.8; b: never guessed -> 0; c: 1
-    assert macro_f1(["a", "a", "b", "c"], ["a", "a", "a", "c"]) == pytest.approx((0.8 + 0 + 1) / 3)
-    assert macro_f1([], []) == 0.0
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1))
-def test_macro_f1_is_that_of_scikit_learn(pairs):
-    metrics = pytest.importorskip("sklearn.metrics")
-    truth, guess = zip(*pairs, strict=True)
-    labels = sorted(set(truth))
-    expected = metrics.f1_score(truth, guess, labels=labels, average="macro", zero_division=0)
-    assert macro_f1(truth, guess) == pytest.approx(expected)

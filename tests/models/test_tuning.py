@@ -14,9 +14,7 @@ from models.tuning import (
     SHARPNESS,
     Labelled,
     Split,
-    accuracy,
     folder_tensors,
-    macro_f1,
     save_encoder,
     split_by_key,
     tune,
@@ -150,13 +148,6 @@ def test_a_split_depends_on_the_key_alone():
     assert [len(part.texts) for part in (split.train, split.valid, split.held_out)] == [717, 99, 184]
     fewer = split_by_key(data.take(np.arange(500)), keys[:500], valid=0.1, held_out=0.2)
     assert set(fewer.held_out.texts) == set(split.held_out.texts) & set(keys[:500])
-
-
-def test_macro_f1_and_accuracy_by_hand():
-    predicted, labels = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2])
-    # category 0: precision 1/2, recall 1; category 1: 1/2, 1/2; category 2: never found
-    assert macro_f1(predicted, labels) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert accuracy(predicted, labels) == 0.5
 
 
 PROGRAM = """

@@ -8,6 +8,7 @@ import pytest
 
 from models.encoders import musicnn
 from models.encoders.musicnn import TAGS, open_sound_encoder, patches_of
+from tests.tasks.sound import sound_of
 
 CLIPS = Path(os.environ.get("NIGHTREEL_DATA", "../shared/data")) / "clips"
 TELLING = [119, 130, 137, 145, 148, 149]
@@ -24,15 +25,6 @@ def beeps(seconds):
     times = np.arange(int(seconds * 16_000)) / 16_000
     tone = 0.5 * np.sin(2 * np.pi * (100 * times + 500 * times**2))
     return (tone * (np.sin(4 * np.pi * times) > 0)).astype(np.float32)
-
-
-def sound_of(path):
-    av = pytest.importorskip("av")
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="fltp", rate=16_000)
-        parts = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-        parts += resampler.resample(None)
-    return np.concatenate([part.to_ndarray().mean(axis=0) for part in parts])
 
 
 def test_vectors_and_tags_are_those_of_the_original(encoder):

@@ -9,6 +9,7 @@ import pytest
 from infra.errors import BadInput
 from tasks.media import speech
 from tasks.media.speech import Segment, Speech, _packaged
+from tests.tasks.sound import sound_of
 
 CLIPS = Path(os.environ.get("NIGHTREEL_DATA", "../shared/data")) / "clips"
 
@@ -27,15 +28,6 @@ def no_network(monkeypatch):
         raise AssertionError("nothing may be downloaded")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
-def sound_of(path):
-    av = pytest.importorskip("av")
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="fltp", rate=16_000)
-        parts = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-        parts += resampler.resample(None)
-    return np.concatenate([part.to_ndarray().mean(axis=0) for part in parts])
 
 
 def words(segments):

@@ -1,0 +1,27 @@
+"""What guards networks that somebody brings: no pickle, and whatever their loader raises becomes one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
+
+
+def pickle_in(folder: Path) -> Path | None:
+    """The first file of `folder`, at any depth, whose kind may be a pickle: to load one is to run its code."""
+    return next((file for file in sorted(folder.rglob("*")) if file.suffix.lower() in PICKLES), None)
+
+
+@contextmanager
+def loading(failed: str) -> Iterator[None]:
+    """Around another library's loader.
+
+    Raises:
+        ValueError: `failed`, and the first line of what was raised in the block. That may be of any kind: Keras raises
+            what its layers raise, and tokenizers bare exceptions.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = next(iter(str(error).strip().split("\n")), "") or type(error).__name__
+        raise ValueError(f"{failed}: {said}") from error
