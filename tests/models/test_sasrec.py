@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.backend import keras, memory_exhaustion_diverges
+from models.network_state import weights_of
 from models.params import SasRecParams
 from models.protocol import Diverged
 from models.sasrec import SasRec
@@ -193,7 +194,7 @@ def test_one_video_and_viewers_without_events_can_be_trained_on():
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_float32_weights_and_vectors(precision, tmp_path):
     model, facts = fitted(precision=precision, epochs=1)
-    assert {array.dtype for array in model._weights()} == {np.dtype(np.float32)}
+    assert {array.dtype for array in weights_of(model._network)} == {np.dtype(np.float32)}
     assert model.viewer_vectors(sequences([1])).dtype == np.float32
     assert np.isfinite([epoch["loss"] for epoch in facts["epochs"]]).all()
 
