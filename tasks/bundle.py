@@ -69,14 +69,15 @@ def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
 def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
     """What answers viewers: name in the release to file in the run's checkout. The record is no part of it.
 
-    A model that embeds videos by their content goes live with the whole catalogue. Tags go with any.
+    A model that embeds videos by their content goes live with the whole catalogue. Tags go with any, and so does what
+    learnt them, for the videos that a refresh brings.
     """
     prepared = checkout / paths.PREPARED
     folders = {
         "model": checkout / paths.CANDIDATES / challenger,
         "index": checkout / paths.INDEX,
         "sequences": prepared / "sequences",
-    }
+    } | ({"tagger": checkout / paths.TAGGER} if (checkout / paths.TAGGER).exists() else {})
     parts = {f"{name}/{file.name}": file for name, folder in folders.items() for file in sorted(folder.iterdir())}
     watched = prepared / "videos.parquet"
     vocabulary = checkout / paths.ENCODED / CATALOGUE if f"model/{VIDEOS}" in parts else watched

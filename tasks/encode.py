@@ -65,7 +65,7 @@ def encode(
     Raises:
         BadInput: an encoder cannot be opened.
     """
-    encoder = text_encoder(params.text, shelves.encoders) if params.text else None
+    encoder = text_encoder(params.text, shelves.encoders)
     watched = watch(catalogue, params.media, shelves, media, encoder)
     found = dict(watched.modalities)
     if params.text and encoder:
@@ -99,8 +99,10 @@ def encode_text(
     return Modality(fused(tables, weights), hashlib.sha256(spelled.encode()).hexdigest(), encoder.licence, made)
 
 
-def text_encoder(params: Text, cache: Path) -> Encoder[str]:
-    """The text encoder of `params`. Raises `BadInput` when its folder cannot be used."""
+def text_encoder(params: Text | None, cache: Path) -> Encoder[str] | None:
+    """The text encoder of `params`; None where no text is encoded. Raises `BadInput` when its folder cannot be used."""
+    if params is None:
+        return None
     try:
         return _opened(params.model, params.prefix, params.max_tokens, cache)
     except ValueError as error:
@@ -164,7 +166,7 @@ def main() -> None:
         paths.ENCODE_METRICS, encode(catalogue, paths.ENCODED, params=params.encode, shelves=shelves, media=media)
     )
     if params.tags:
-        encoder = text_encoder(params.encode.text, shelves.encoders) if params.encode.text else None
+        encoder = text_encoder(params.encode.text, shelves.encoders)
         tag(paths.ENCODED, params=params.tags, encoder=encoder)
     if set(params.learners) & FROM_CLIPS:
         cut_clips(Encoded(paths.ENCODED), media, paths.CLIPS, params=params)

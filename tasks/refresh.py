@@ -17,7 +17,9 @@ from models.catalogue import load
 from models.embedded import VIDEOS, Embedded
 from models.search import Index
 from models.sequences import Sequences
-from tasks.encode import encode, whole_catalogue
+from models.tags import FineTuned
+from tasks import paths
+from tasks.encode import encode, text_encoder, whole_catalogue
 from tasks.encoded import Encoded
 from tasks.index import dense_settings
 from tasks.media.sources import MediaSource
@@ -27,6 +29,7 @@ from tasks.refresh_checks import Generation, refresh_checks
 from tasks.schema import Videos
 from tasks.shelves import Shelves
 from tasks.stage import read_json, write_json
+from tasks.tag import tags_of
 
 MADE = (Videos.MEDIA_DIGEST, Videos.NOTES)  # columns that encoding adds to a catalogue
 
@@ -73,22 +76,16 @@ def refresh(
             f"Only a model that embeds videos by their content can be refreshed (content_candidates in params.yaml). "
             f"Received: release {manifest.release[:12]}, {manifest.candidate}"
         )
-    before = pl.read_parquet(live / "vocabulary.parquet")
-    catalogue = grown(before.drop(column for column in MADE if column in before.columns), accepted)
-    if set(catalogue.columns) <= set(before.columns) and catalogue.equals(before.select(catalogue.columns)):
+    catalogue = _changed(live, accepted)
+    if catalogue is None:
         return None
-    recorded = recorded_params(live)
-    model = _live_model(live, manifest)
+    recorded, model = recorded_params(live), _live_model(live, manifest)
     encoded = Encoded(kept.work / "encoded")
     figures = encode(catalogue, encoded.folder, params=recorded.encode, shelves=kept.shelves, media=kept.media)
-    try:
-        after = model.extended(model.embed(encoded.content()))
-    except ValueError as error:
-        raise Refused(f"Release {manifest.release[:12]} cannot be refreshed: {error}") from error
-    out = kept.work / "release"
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(live, out, ignore=shutil.ignore_patterns(VIDEOS, "index", "vocabulary.parquet"))
+    after = _embedded(model, encoded, manifest)
+    out = _copied(live, kept.work / "release")
     _write_generation(out, after, encoded.catalogue, recorded, space=manifest.space)
+    _tag(out, encoded, recorded, kept.shelves)
     generation = Generation(
         old=model.video_vectors(),
         new=after.video_vectors(),
@@ -100,8 +97,16 @@ def refresh(
     checks = refresh_checks(generation, params=params, seed=recorded.seed)
     _record(out, manifest, checks, {**source, "videos": figures["videos"], "content": _having(figures)})
     _refuse_broken(checks, manifest)
-    log.info("%d videos, %d of them new", catalogue.height, catalogue.height - before.height)
+    log.info("%d videos, %d of them new", catalogue.height, catalogue.height - len(generation.old))
     return out, build(out, _facts(manifest, source))
+
+
+def _changed(live: Path, accepted: pl.DataFrame) -> pl.DataFrame | None:
+    """The release's catalogue as it is now; None where that is what the release has."""
+    before = pl.read_parquet(live / "vocabulary.parquet")
+    catalogue = grown(before.drop(column for column in MADE if column in before.columns), accepted)
+    same = set(catalogue.columns) <= set(before.columns) and catalogue.equals(before.select(catalogue.columns))
+    return None if same else catalogue
 
 
 def grown(before: pl.DataFrame, accepted: pl.DataFrame) -> pl.DataFrame:
@@ -134,6 +139,30 @@ def _live_model(live: Path, manifest: Manifest) -> Embedded:
     except ValueError as error:
         raise Refused(f"Release {manifest.release[:12]} cannot be loaded: {error}") from error
     return cast("Embedded", model)  # it has a table
+
+
+def _embedded(model: Embedded, encoded: Encoded, manifest: Manifest) -> Embedded:
+    """The same model with a table of all videos. Raises `Refused` when other encoders made their vectors."""
+    try:
+        return model.extended(model.embed(encoded.content()))
+    except ValueError as error:
+        raise Refused(f"Release {manifest.release[:12]} cannot be refreshed: {error}") from error
+
+
+def _copied(live: Path, out: Path) -> Path:
+    """The live release without what each generation has of its own."""
+    shutil.rmtree(out, ignore_errors=True)
+    return shutil.copytree(live, out, ignore=shutil.ignore_patterns(VIDEOS, "index", "vocabulary.parquet"))
+
+
+def _tag(out: Path, encoded: Encoded, params: Params, shelves: Shelves) -> None:
+    """Tags of all videos by the live release's tagger, where it has tags."""
+    table, learnt = out / paths.TAGS.name, out / paths.TAGGER.name
+    if params.tags is None or not table.exists():
+        return
+    tagger = FineTuned.load(learnt) if learnt.exists() else None
+    encoder = text_encoder(params.encode.text, shelves.encoders)
+    tags_of(encoded, tagger, params=params.tags, encoder=encoder).write_parquet(table)
 
 
 def _write_generation(out: Path, model: Embedded, catalogue: pl.DataFrame, params: Params, *, space: str) -> None:

@@ -20,7 +20,6 @@ from tasks.schema import Videos
 from tasks.split import stable_hash
 from tasks.stage import write_json
 
-TAGGER = "tagger"
 FIGURES = "tags.json"
 TEXT = "text"
 
@@ -60,21 +59,35 @@ def tag(encoded: Path, *, params: TagsParams, encoder: Encoder[str] | None) -> d
     category = _column(catalogue, Videos.CATEGORY)
     labelled = learnable(videos, category, params.min_videos)
     figures: dict[str, Any] = {}
-    guessed: tuple[str, Sequence[str], NDArray[np.float32]]
+    tagger = None
     if len(set(category[labelled])) > 1:
         figures = measure(videos, catalogue[Videos.ID], category, labelled, params=params, encoder=encoder)
         tagger = FineTuned.fit(videos, labelled, category[labelled].tolist(), params=params)
-        tagger.save(encoded / TAGGER)
-        guessed = (LEARNT, tagger.labels, tagger.scores(videos))
-    else:
-        guessed = (ZERO_SHOT, *_by_name(videos, _own_tags(catalogue), params, encoder))
-    table = tag_table(catalogue, *guessed, most=params.most, min_score=params.min_score)
+        tagger.save(encoded / paths.TAGGER.name)
+    table = tags_of(known, tagger, params=params, encoder=encoder)
     table.write_parquet(encoded / paths.TAGS.name)
     by_how = table.group_by(Tags.HOW).agg(pl.col(Tags.VIDEO).n_unique())
     figures |= {"videos": catalogue.height, "tagged": dict(sorted(by_how.iter_rows()))}
     write_json(encoded / FIGURES, figures)
     log.info("tags: %s of %d videos", figures["tagged"], catalogue.height)
     return figures
+
+
+def tags_of(
+    known: Encoded, tagger: FineTuned | None, *, params: TagsParams, encoder: Encoder[str] | None
+) -> pl.DataFrame:
+    """The table `tags.parquet` of all videos of `known`, by `tagger`; zero-shot where none was learnt.
+
+    Raises:
+        ValueError: the vectors are of other encoders than those that `tagger` learnt from.
+    """
+    videos, catalogue = known.content(), known.catalogue
+    guessed: tuple[str, Sequence[str], NDArray[np.float32]]
+    if tagger:
+        guessed = (LEARNT, tagger.labels, tagger.scores(videos))
+    else:
+        guessed = (ZERO_SHOT, *_by_name(videos, _own_tags(catalogue), params, encoder))
+    return tag_table(catalogue, *guessed, most=params.most, min_score=params.min_score)
 
 
 def learnable(videos: VideoContent, category: NDArray[np.object_], min_videos: int) -> NDArray[np.int64]:

@@ -16,14 +16,16 @@ from lineage.recorded import REFRESH
 from lineage.releases import Releases
 from models.catalogue import load
 from models.embedded import VIDEOS
+from models.params import TagsParams
 from models.search import Index, space_id
-from tasks.encode import encode, whole_catalogue
+from tasks.encode import encode, text_encoder, whole_catalogue
 from tasks.index import dense_settings
 from tasks.params import Params, Refresh
 from tasks.recommend import Bundle
 from tasks.refresh import Kept, grown, refresh
 from tasks.shelves import Shelves
 from tasks.split import TRAIN
+from tasks.tag import tag
 from tasks.train import train
 from tests.lineage.test_manifest import FACTS
 from tests.tasks.prepared_folder import leave_prepared
@@ -149,6 +151,25 @@ def test_towers_do_not_embed_what_another_encoder_made(live, kept, tmp_path):
     (other / "record/params.yaml").write_text(yaml.safe_dump(changed.model_dump(mode="json")))
     with pytest.raises(Refused, match="text must come from the encoder that the towers were trained on"):
         refreshed(other, kept, TITLES + NEW)
+
+
+def test_new_videos_are_tagged_by_what_learnt_the_live_tags(live, kept, tmp_path):
+    told = pl.DataFrame({"title": TITLES, "category": ["toys", "crime", "crime", "crime", "crime", "toys"]})
+    catalogue = pl.read_parquet(live / "vocabulary.parquet").join(told, on="title", how="left", maintain_order="left")
+    params = PARAMS.model_copy(update={"tags": TagsParams(min_videos=2, most=1)})
+    tagged = shutil.copytree(live, tmp_path / "tagged")
+    encode(catalogue, tmp_path / "encoded", params=PARAMS.encode, shelves=kept.shelves)
+    tag(tmp_path / "encoded", params=params.tags, encoder=text_encoder(PARAMS.encode.text, kept.shelves.encoders))
+    for name in ("tags.parquet", "tagger/config.json", "tagger/weights.safetensors"):
+        (tagged / name).parent.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "encoded" / name, tagged / name)
+    catalogue.write_parquet(tagged / "vocabulary.parquet")
+    (tagged / "record/params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    now = catalogue_of(TITLES + NEW).join(told, on="title", how="left", maintain_order="left")
+    out, _ = refresh(tagged, manifest_of(tagged), now, kept, params=LOOSE, source=SOURCE)
+    found = pl.read_parquet(out / "tags.parquet").sort("video_id").select("video_id", "tag", "how")
+    assert found.rows()[:6] == [(1000 + at, name, "given") for at, name in enumerate(told["category"])]
+    assert found.rows()[6:] == [(1006, "toys", "learnt"), (1007, "crime", "learnt")]
 
 
 @pytest.fixture
