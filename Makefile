@@ -26,9 +26,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# two processes, as on a machine with two cores; a file's tests stay together, since they share servers and nights
+# two processes, as on a machine with two cores; a file's tests stay together, since they share servers and nights, and
+# files go in their own order, as the flows, which come first, take longest
 test: lint types
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/pytest -m slow
