@@ -39,6 +39,7 @@ class Split(StrEnum):
     last_out = "last-out"
     time = "time"
     random = "random"
+    viewers = "viewers"
 
 
 SourceOption = Annotated[Source, typer.Option(help="Reader of the data.")]

@@ -59,8 +59,9 @@ class Prepare(Section):
         positives: what counts as a positive.
         min_video_events, min_viewer_events: positives below which a video or viewer is left out.
         split: `time` holds out the newest positives of all viewers, `last-out` each viewer's last one,
-            `random` a share of each viewer's.
-        holdout: share of positives held out by `time` and `random`.
+            `random` a share of each viewer's; `viewers` a share of viewers, of whom four fifths are known when they
+            are recommended to, and nothing is learnt from.
+        holdout: share of positives held out by `time` and `random`, of viewers by `viewers`.
         valid: share of the remaining positives kept for early stopping, chosen like the holdout.
         min_holdout_viewers: fewer viewers with a holdout than this is a clear stop.
     """
@@ -68,7 +69,7 @@ class Prepare(Section):
     positives: Positives = Positives()
     min_video_events: Positive = 1
     min_viewer_events: Positive = 2
-    split: Literal["time", "last-out", "random"] = "time"
+    split: Literal["time", "last-out", "random", "viewers"] = "time"
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     valid: Annotated[float, Field(gt=0, lt=1)] = 0.1
     min_holdout_viewers: Positive = 30
@@ -145,12 +146,23 @@ LearnerName = Literal["frame-sequence", "alignment", "tuned-text"]
 
 
 class Evaluate(Section):
-    """Full-ranking evaluation. `ks`: list lengths; `primary`: the metric that ranks candidates and gates them."""
+    """Full-ranking evaluation, and which candidate becomes the challenger.
+
+    Attributes:
+        ks: list lengths.
+        primary: the metric that ranks candidates and gates them.
+        indifference: share of the best primary metric that the challenger may lack: of the candidates that good, the
+            one that params.yaml lists first is taken, so list them from cheap to dear. 0 takes the best.
+        block_viewers: ranked at once. latency_viewers: timed one by one.
+        watts_per_core: what a busy core draws, for the leaderboard's estimate of energy.
+    """
 
     ks: list[Positive] = Field(default_factory=lambda: [5, 10, 20])
     primary: str = "ndcg@10"
+    indifference: Annotated[float, Field(ge=0, lt=1)] = 0.0
     block_viewers: Positive = 1024
     latency_viewers: Positive = 50
+    watts_per_core: Annotated[float, Field(gt=0)] = 10.0
 
     @model_validator(mode="after")
     def _primary_is_computed(self) -> "Evaluate":

@@ -43,7 +43,7 @@ class Prepared:
 
     @cached_property
     def split(self) -> NDArray[np.uint8]:
-        """`[events]` uint8: `TRAIN`, `VALID` or `HOLDOUT`."""
+        """`[events]` uint8: `TRAIN`, `VALID`, `HOLDOUT` or `FOLD_IN`."""
         split: NDArray[np.uint8] = np.load(self.folder / "split.npy", mmap_mode="r", allow_pickle=False)
         return split
 
@@ -56,7 +56,7 @@ class Prepared:
         return self.sequences.where(self.split == VALID)
 
     def history(self) -> Sequences:
-        """What is known of each viewer when the holdout begins: train and valid."""
+        """What is known of each viewer when the holdout begins: all else, of held-out viewers what is folded in."""
         return self.sequences.where(self.split != HOLDOUT)
 
     def holdout(self) -> Sequences:

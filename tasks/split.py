@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from models.sequences import Sequences
 from tasks.params import Prepare
 
-TRAIN, VALID, HOLDOUT = 0, 1, 2
+TRAIN, VALID, HOLDOUT, FOLD_IN = 0, 1, 2, 3
+WANTED = 0.2  # share of a held-out viewer's positives that judge; the others are folded in
 FEWEST = 3  # positives of a viewer from which one can be held out, one validated on and one learnt from
 
 
@@ -23,10 +24,10 @@ def split_positives(
         viewers: `[viewers]` ids.
         videos: `[videos]` ids.
         params: the kind of split and its shares.
-        seed: of the split `random`; the others have no chance in them.
+        seed: of the splits `random` and `viewers`; the others have no chance in them.
 
     Returns:
-        `[events]` uint8: `TRAIN`, `VALID` or `HOLDOUT`.
+        `[events]` uint8: `TRAIN`, `VALID` or `HOLDOUT`; in the split `viewers` also `FOLD_IN`.
     """
     if params.split == "time":
         return by_time(sequences.times, holdout=params.holdout, valid=params.valid)
@@ -34,15 +35,28 @@ def split_positives(
     if params.split == "last-out":
         one = np.where(sequences.lengths >= FEWEST, 1, 0)
         return _last(place, sequences, holdout=one, valid=one)
-    viewer = sequences.viewer_of_event()
-    chance = mixed(
-        mixed(stable_hash(viewers)[viewer] ^ np.uint64(seed % 2**64)) ^ stable_hash(videos)[sequences.videos]
-    )
-    shuffled = np.lexsort((sequences.videos, chance, viewer))
-    place[shuffled] = place.copy()
+    chance = mixed(stable_hash(viewers) ^ np.uint64(seed % 2**64))
+    place = _shuffled(place, sequences, chance, stable_hash(videos))
+    if params.split == "viewers":
+        return by_viewer(place, sequences, chance < np.uint64(params.holdout * 2**64), valid=params.valid)
     held = share_of(sequences.lengths, params.holdout, leaving=2)
     rest = np.where(held > 0, sequences.lengths - held, 0)
     return _last(place, sequences, holdout=held, valid=share_of(rest, params.valid, leaving=1))
+
+
+def by_viewer(
+    place: NDArray[np.int64], sequences: Sequences, held_out: NDArray[np.bool_], *, valid: float
+) -> NDArray[np.uint8]:
+    """Strong generalisation: nothing of the viewers `held_out` `[viewers]` is learnt from.
+
+    The last fifth of what each of them has judges, in the order of `place` `[events]`; the rest is known when they are
+    recommended to (fold-in). Liang et al., Variational autoencoders for collaborative filtering, WWW 2018.
+    """
+    wanted = np.where(held_out, share_of(sequences.lengths, WANTED, leaving=1), 0)
+    stopping = np.where(held_out, 0, share_of(sequences.lengths, valid, leaving=1))
+    parts = _last(place, sequences, holdout=wanted, valid=stopping)
+    parts[(parts == TRAIN) & np.repeat(held_out, sequences.lengths)] = FOLD_IN
+    return parts
 
 
 def by_time(times: NDArray[np.int64], *, holdout: float, valid: float) -> NDArray[np.uint8]:
@@ -119,6 +133,17 @@ def _canonical(ids: pl.Series) -> bytes:
     if ids.dtype != pl.String:
         return ids.to_numpy().astype("<i8").tobytes()
     return ids.str.len_bytes().to_numpy().astype("<i8").tobytes() + "".join(ids).encode()
+
+
+def _shuffled(
+    place: NDArray[np.int64], sequences: Sequences, viewers: NDArray[np.uint64], videos: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    # `place` dealt anew within each viewer, by the hashes of viewer and video
+    viewer = sequences.viewer_of_event()
+    chance = mixed(viewers[viewer] ^ videos[sequences.videos])
+    dealt = place.copy()
+    dealt[np.lexsort((sequences.videos, chance, viewer))] = place
+    return dealt
 
 
 def _cut(times: NDArray[np.int64], share: float) -> np.int64:

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from models.sequences import Sequences
 from tasks.params import Prepare
-from tasks.split import HOLDOUT, TRAIN, VALID, by_time, mixed, share_of, split_digest, split_positives, stable_hash
+from tasks.split import (
+    FOLD_IN,
+    HOLDOUT,
+    TRAIN,
+    VALID,
+    by_time,
+    mixed,
+    share_of,
+    split_digest,
+    split_positives,
+    stable_hash,
+)
 
 
 def sequences(histories: Sequence[Sequence[int]], times: Sequence[int] | None = None) -> Sequences:
@@ -54,6 +65,25 @@ def test_random_takes_a_share_of_each_viewer(length: int, held: int, validated: 
     for viewer in range(3):
         its = found[viewer * length : (viewer + 1) * length]
         assert (its.count(HOLDOUT), its.count(VALID)) == (held, validated)
+
+
+def test_of_held_out_viewers_nothing_is_learnt_and_a_fifth_judges() -> None:
+    found = np.array(parts(sequences([list(range(10))] * 200), "viewers", holdout=0.3, valid=0.1)).reshape(200, 10)
+    held_out = (found == HOLDOUT).any(axis=1)
+    assert 40 <= held_out.sum() <= 80  # 60 expected, and 6.5 the standard deviation
+    assert [sorted(row) for row in found[held_out]] == [[HOLDOUT] * 2 + [FOLD_IN] * 8] * int(held_out.sum())
+    assert [sorted(row) for row in found[~held_out]] == [[TRAIN] * 9 + [VALID]] * int((~held_out).sum())
+    assert len({tuple(row) for row in found[held_out].tolist()}) > 20  # chance says which, viewer by viewer
+
+
+def test_who_is_held_out_depends_on_seed_and_viewer_alone() -> None:
+    few, many = (parts(sequences([list(range(10))] * n), "viewers", holdout=0.3) for n in (50, 200))
+    assert many[:500] == few
+    assert parts(sequences([list(range(10))] * 50), "viewers", holdout=0.3, seed=2) != few
+
+
+def test_of_a_held_out_viewer_with_one_positive_nothing_is_wanted() -> None:
+    assert set(parts(sequences([[0]] * 50), "viewers", holdout=0.99)) == {TRAIN, FOLD_IN}
 
 
 def test_a_large_share_still_leaves_one_to_learn_from() -> None:
