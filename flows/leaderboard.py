@@ -1,4 +1,4 @@
-"""The candidates side by side: quality with confidence intervals, and what each costs."""
+"""The candidates side by side: quality with confidence intervals, what each costs, and which the night would choose."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,27 @@ from flows.outcome import Request
 from infra.settings import Settings
 from tasks import paths
 from tasks.bootstrap import paired_bootstrap
+from tasks.index import challenger
 from tasks.params import Params, load_params
+from tasks.pareto import pareto_front
 from tasks.stage import read_json
+
+# What is weighed against quality; energy goes with seconds, and a model's size with memory.
+FRONT = ("seconds", "peak_megabytes", "milliseconds")
 
 
 def leaderboard(request: Request) -> list[dict[str, Any]]:
-    """One row a candidate, best first: figures, the primary metric's interval, seconds, memory, milliseconds, size."""
+    """One row a candidate, best first.
+
+    Figures, the primary metric's interval, costs (seconds, memory, an estimate of energy, milliseconds, size), whether
+    no other is as good and as cheap in seconds, memory and milliseconds (`front`), and which is the `challenger`.
+    """
     outcome = measure(request)
     run = Settings().home_dir / "runs" / str(outcome.run) / "checkout"
     params = load_params(run / "params.yaml")
     out = outcome.failed_candidates
     rows = [_row(run, candidate, params) for candidate in params.every_candidate if candidate not in out]
+    _mark(rows, params)
     failed = [{"candidate": name, "failed": reason} for name, reason in out.items()]
     return sorted(rows, key=lambda row: -row[params.evaluate.primary]) + failed
 
@@ -48,7 +58,20 @@ def _row(run: Path, candidate: str, params: Params) -> dict[str, Any]:
         "viewers": judged["viewers"],
         "seconds": trained["seconds"],
         "peak_megabytes": trained["peak_megabytes"],
+        "joules": trained["cpu_seconds"] * params.evaluate.watts_per_core,
         "milliseconds": judged["milliseconds"],
         "megabytes": judged["megabytes"],
         "split_digest": judged["split_digest"],
     }
+
+
+def _mark(rows: list[dict[str, Any]], params: Params) -> None:
+    """Say of each of `rows` whether it is on the Pareto front, and whether it is the challenger."""
+    if not rows:
+        return
+    primary = params.evaluate.primary
+    chosen = challenger({row["candidate"]: row[primary] for row in rows}, params.evaluate)
+    quality = np.array([row[primary] for row in rows], np.float64)
+    front = pareto_front(quality, np.array([[row[cost] for cost in FRONT] for row in rows], np.float64))
+    for row, is_on in zip(rows, front.tolist(), strict=True):
+        row |= {"front": is_on, "challenger": row["candidate"] == chosen}

@@ -20,6 +20,7 @@ BESIDE_TITLE = 40  # characters of a line of recommendations that are not title
 COSTS = {
     "seconds": "training, s",
     "peak_megabytes": "peak memory, MB",
+    "joules": "energy (estimate), J",
     "milliseconds": "a recommendation, ms",
     "megabytes": "model, MB",
 }
@@ -113,7 +114,9 @@ def show_leaderboard(console: Console, rows: Sequence[Mapping[str, Any]]) -> Non
         for name in others:
             table.add_row(name, *(f"{row[name]:.4f}" for row in measured), end_section=name == others[-1])
         for cost, heading in COSTS.items():
-            table.add_row(heading, *(f"{row[cost]:.1f}" for row in measured))
+            table.add_row(heading, *(f"{row[cost]:.1f}" for row in measured), end_section=cost == list(COSTS)[-1])
+        table.add_row("on the Pareto front", *("yes" if row["front"] else "" for row in measured))
+        table.add_row("the challenger", *("yes" if row["challenger"] else "" for row in measured))
         console.print(table)
     for row in rows:
         if "failed" in row:

@@ -117,7 +117,7 @@ def _check_challenger(evidence: Evidence, candidates: list[str]) -> Check:
         return failed("challenger", "The index names no challenger among this run's candidates")
     if text(evidence.challenger.facts, "candidate") != name:
         return failed("challenger", f"The evaluation of {name} is missing or of another candidate")
-    return Check("challenger", None, None, None, True, f"{name} is the best of this run's candidates")
+    return Check("challenger", None, None, None, True, f"{name} is this run's choice of {len(candidates)} candidates")
 
 
 def _check_champion(evidence: Evidence) -> Check:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from models.ranking import top_k
 from models.search import Index, recall, space_id
 from models.sequences import Sequences
 from tasks import paths
+from tasks.params import Evaluate, Params, load_params
 from tasks.params import Index as IndexParams
-from tasks.params import Params, load_params
 from tasks.prepared import Prepared
 from tasks.stage import read_json, stage, write_json
 
@@ -43,7 +44,7 @@ def build_index(
         Refused: no candidate has a finite primary metric.
     """
     scores = primary_metrics(evaluations, params)
-    name = challenger(scores, primary=params.evaluate.primary)
+    name = challenger(scores, params.evaluate)
     model = load(name, candidates / name)
     settings = dense_settings(params.index)
     space = space_id(candidates / name)
@@ -78,12 +79,20 @@ def primary_metrics(evaluations: Path, params: Params) -> dict[str, float | None
     return figures
 
 
-def challenger(scores: dict[str, float | None], *, primary: str) -> str:
-    """The name of the highest score; of equal ones the first. Raises `Refused` when there is none."""
+def challenger(scores: Mapping[str, float | None], params: Evaluate) -> str:
+    """The first name whose score is within the share `params.indifference` of the best.
+
+    Costs have no part in it: they differ from run to run, and a rebuilt night must choose the same.
+
+    Raises:
+        Refused: no score is there.
+    """
     finite = {name: score for name, score in scores.items() if score is not None}
     if not finite:
-        raise Refused(f"No challenger: a candidate needs a finite {primary}. Received: none from {', '.join(scores)}")
-    return max(finite, key=lambda name: finite[name])
+        asked = f"No challenger: a candidate needs a finite {params.primary}"
+        raise Refused(f"{asked}. Received: none from {', '.join(scores)}")
+    least = max(finite.values()) * (1 - params.indifference)
+    return next(name for name, score in finite.items() if score >= least)
 
 
 def _recall(index: Index, model: Recommender, history: Sequences, params: Params) -> float:

@@ -43,8 +43,8 @@ def train(
         name: one of `params.every_candidate`.
         prepared: what `tasks.prepare` left.
         out: folder of the weights and config.
-        metrics: JSON file: seconds of fitting, peak memory of this process, size of `out`, device, software,
-            metrics by epoch.
+        metrics: JSON file: seconds of fitting by the clock and of processors, peak memory of this process, size of
+            `out`, device, software, metrics by epoch.
         params: the whole tree.
         checkpoints: folder where a long training keeps its state; removed when it has ended well.
         encoded: what `tasks.encode` left, for a candidate that reads content vectors.
@@ -59,7 +59,7 @@ def train(
     if name not in params.every_candidate:
         raise BadInput(f"A candidate is one of {', '.join(params.every_candidate)}. Received: {name}")
     untrained = recommender(name, getattr(params.train, name))
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     with _epoch_bar(name) as on_epoch:
         content = Encoded(encoded).content() if encoded else None
         data = replace(_training(Prepared(prepared), params.seed, checkpoints, on_epoch), content=content)
@@ -68,11 +68,11 @@ def train(
         except (Diverged, MemoryError) as error:
             rmtree(checkpoints, ignore_errors=True)
             raise Refused(f"candidate {name} failed: {error or 'out of memory'}") from error
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
     untrained.save(out)
     software = {"software": f"numpy {version('numpy')}, scipy {version('scipy')}"}
     made = {"candidate": name, "seed": params.seed, "device": _device(facts["device"])}
-    figures = software | facts | _figures(out, seconds) | made
+    figures = software | facts | _figures(out, seconds, cpu_seconds) | made
     write_json(metrics, figures)
     rmtree(checkpoints, ignore_errors=True)
     log.info("%s trained in %.1f s on %s", name, seconds, figures["device"])
@@ -117,9 +117,10 @@ def _device(device: str) -> str:
     return f"cpu ({model})" if device.startswith("cpu") else device
 
 
-def _figures(out: Path, seconds: float) -> dict[str, Any]:
+def _figures(out: Path, seconds: float, cpu_seconds: float) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
         "peak_megabytes": round(_peak_bytes() / 1e6, 1),
         "megabytes": round(sum(file.stat().st_size for file in out.iterdir()) / 1e6, 3),
     }

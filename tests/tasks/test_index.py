@@ -5,7 +5,7 @@ import pytest
 from infra.errors import Refused
 from models.search import Index, space_id
 from tasks.index import build_index, challenger
-from tasks.params import parse_params
+from tasks.params import Evaluate, parse_params
 from tasks.stage import write_json
 from tasks.train import train
 from tests.tasks.prepared_folder import leave_movielens
@@ -76,5 +76,14 @@ def test_without_a_finite_figure_there_is_no_challenger(trained, tmp_path):
     assert not (tmp_path / "index").exists()
 
 
+BY_INDIFFERENCE = [(0.0, "sasrec"), (0.04, "ease"), (0.06, "itemknn"), (0.9, "itemknn")]
+
+
+@pytest.mark.parametrize(("indifference", "chosen"), BY_INDIFFERENCE)
+def test_the_first_listed_of_those_that_are_as_good_is_the_challenger(indifference, chosen):
+    scores = {"popularity": None, "itemknn": 0.19, "ease": 0.195, "sasrec": 0.2}
+    assert challenger(scores, Evaluate(indifference=indifference)) == chosen
+
+
 def test_of_equal_candidates_the_first_listed_is_the_challenger():
-    assert challenger({"ease": 0.5, "itemknn": 0.5, "popularity": None}, primary="ndcg@10") == "ease"
+    assert challenger({"ease": 0.5, "itemknn": 0.5, "popularity": None}, Evaluate()) == "ease"
