@@ -1,6 +1,6 @@
 """Parameters of each candidate, typed and frozen. Apart from the models, so that reading them imports no Keras."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,36 +19,86 @@ class PopularityParams(Section):
     half_life_days: Annotated[float, Field(gt=0)] | None = 30.0
 
 
-class ItemKnnParams(Section):
-    """Item-based nearest neighbours by shrunk cosine."""
+Similarity = Literal["cosine", "pearson", "jaccard"]
 
-    neighbours: Positive = 100
-    shrink: Annotated[float, Field(ge=0)] = 10.0
+
+class HistoryParams(Section):
+    """Of what learns from histories. `half_life_days`: an older event counts half; `null` means no decay."""
+
     half_life_days: Annotated[float, Field(gt=0)] | None = None
 
 
-class EaseParams(Section):
+class NeighbourParams(Section):
+    """The `neighbours` nearest by `similarity`, to whose denominator `shrink` is added."""
+
+    similarity: Similarity = "cosine"
+    neighbours: Positive = 100
+    shrink: Annotated[float, Field(ge=0)] = 10.0
+
+
+class ItemKnnParams(NeighbourParams, HistoryParams):
+    """Item-based nearest neighbours."""
+
+
+class UserKnnParams(NeighbourParams, HistoryParams):
+    """User-based nearest neighbours."""
+
+    neighbours: Positive = 50
+
+
+class HybridCfParams(HistoryParams):
+    """Item- and user-based nearest neighbours. `weight`: of the user-based side, the other's is the rest of 1."""
+
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.25
+    items: NeighbourParams = NeighbourParams()
+    users: NeighbourParams = NeighbourParams(neighbours=50)
+
+
+class IalsParams(Section):
+    """Implicit alternating least squares: `alpha` times an event's strength, plus 1, is the confidence in it."""
+
+    factors: Positive = 64
+    alpha: Annotated[float, Field(gt=0)] = 3.0
+    l2: Annotated[float, Field(gt=0)] = 3.0
+    iterations: Positive = 16
+
+
+class EaseParams(HistoryParams):
     """EASE: closed-form linear autoencoder. `neighbours` strongest weights are kept for each video."""
 
     l2: Annotated[float, Field(gt=0)] = 250.0
     neighbours: Positive = 300
-    half_life_days: Annotated[float, Field(gt=0)] | None = None
 
 
-class SasRecParams(Section):
-    """SASRec: causal transformer over the history.
+class EaseMarkovParams(EaseParams):
+    """EASE blended with what followed what.
 
-    `negatives`: 0 trains the full softmax, otherwise a softmax over that many sampled negatives.
+    `blend`: weight of the transitions, EASE's is the rest of 1. `newest`: events of a history that they start from.
+    `shrink`: added to how often a video was followed. `gap_half_life_days`: two watches that far apart count half.
+    """
+
+    blend: Annotated[float, Field(ge=0, le=1)] = 0.5
+    newest: Positive = 3
+    shrink: Annotated[float, Field(ge=0)] = 10.0
+    gap_half_life_days: Annotated[float, Field(gt=0)] | None = None
+
+
+class SequenceParams(Section):
+    """What sequence models share, each a network over the newest `max_length` events.
+
+    `negatives`: 0 scores all videos in training, otherwise the watched one and that many drawn ones.
+    `loss`: `softmax`, full or sampled, or `gbce` over sampled ones, whose `calibration` is gSASRec's t.
+    `jit_compile`: steps are compiled by XLA.
     `precision`: `mixed_bfloat16` or `mixed_float16` on GPUs.
     `gpu_memory_growth`: take a GPU's memory as needed, so that others may share it, rather than all at the start.
     """
 
     dim: Positive = 64
-    blocks: Positive = 2
-    heads: Positive = 2
     max_length: Positive = 50
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     negatives: Annotated[int, Field(ge=0)] = 0
+    loss: Literal["softmax", "gbce"] = "softmax"
+    calibration: Annotated[float, Field(ge=0, le=1)] = 0.75
     batch_size: Positive = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     epochs: Positive = 60
@@ -58,10 +108,54 @@ class SasRecParams(Section):
     gpu_memory_growth: bool = True
 
     @model_validator(mode="after")
-    def _heads_share_dim(self) -> "SasRecParams":
+    def _gbce_has_negatives(self) -> Self:
+        if self.loss == "gbce" and not self.negatives:
+            raise ValueError("loss gbce is over sampled negatives: negatives must be 1 or more. Received: negatives=0")
+        return self
+
+
+class TransformerParams(SequenceParams):
+    """A sequence model that is a transformer of `blocks`, whose `heads` share `dim`."""
+
+    blocks: Positive = 2
+    heads: Positive = 2
+
+    @model_validator(mode="after")
+    def _heads_share_dim(self) -> Self:
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads. Received: dim={self.dim}, heads={self.heads}")
         return self
+
+
+class SasRecParams(TransformerParams):
+    """SASRec: causal transformer over the history; gSASRec with `loss: gbce`."""
+
+
+class Gru4RecParams(SequenceParams):
+    """GRU4Rec: `layers` of recurrent `cell`s, as wide as the embedding, over the history.
+
+    `jit_compile`: on CPU, a quarter to two thirds faster; on GPUs it forgoes cuDNN's recurrent kernels.
+    """
+
+    cell: Literal["gru", "lstm"] = "gru"
+    layers: Positive = 1
+
+
+class Bert4RecParams(TransformerParams):
+    """BERT4Rec: bidirectional transformer that tells hidden videos.
+
+    `max_length`: with the mask. `mask_share`: of a window's videos that are hidden; `last_share`: of windows in which
+    only the last one is.
+    `epochs`: many, since each asks for a share of the videos only; `patience` must outlast its slow start.
+    `jit_compile`: for GPUs; on CPU, XLA takes six times as long.
+    """
+
+    max_length: Annotated[int, Field(ge=2)] = 50
+    mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    last_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    epochs: Positive = 400
+    patience: Positive = 30
+    jit_compile: bool = False
 
 
 class ContentParams(Section):
@@ -119,6 +213,12 @@ class Candidates(Section):
     sasrec: SasRecParams = SasRecParams()
     content: ContentParams = ContentParams()
     twotower: TwoTowerParams = TwoTowerParams()
+    userknn: UserKnnParams = UserKnnParams()
+    hybridcf: HybridCfParams = HybridCfParams()
+    ials: IalsParams = IalsParams()
+    easemarkov: EaseMarkovParams = EaseMarkovParams()
+    gru4rec: Gru4RecParams = Gru4RecParams()
+    bert4rec: Bert4RecParams = Bert4RecParams()
 
 
 class LoopParams(Section):
@@ -157,28 +257,56 @@ class FrameSequenceParams(LoopParams):
     epochs: Positive = 40
 
 
-class TunedTextParams(LoopParams):
-    """A text encoder that goes on learning on the catalogue's categories.
+class TunedParams(LoopParams):
+    """A pretrained encoder that goes on learning on the platform's own data.
 
+    `task`: `category` tells which category a video is of, `watch` which videos a viewer watches one after another.
     `mode`: `frozen` trains a head over the encoder, `top` its last `layers` too, `full` all of it.
-    `max_tokens`: longer texts are cut while training. `head_*`: of the head alone, with which each mode begins.
-    `min_texts`: categories with fewer texts are left out. `valid`, `held_out`: shares of the texts, by video id.
-    `margin`: how far macro-F1 and accuracy may lie below the pretrained encoder's.
+    `head_*`: of the head alone, with which each mode begins. `draws`: examples an epoch at most, drawn from all.
+    `min_pairs`: pairs that each part must have for `watch`.
+    `valid`, `held_out`: shares of the videos, by id.
+    `margin`: how far a figure may lie below the pretrained encoder's.
     """
 
+    task: Literal["category", "watch"] = "category"
     mode: Literal["frozen", "top", "full"] = "top"
     layers: Positive = 2
-    max_tokens: Annotated[int, Field(ge=8, le=512)] = 48
     batch_size: Positive = 32
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     epochs: Positive = 4
     patience: Positive = 2
     head_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     head_epochs: Positive = 40
-    min_texts: Positive = 10
+    draws: Positive = 20_000
+    min_pairs: Positive = 20
     valid: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     held_out: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
     margin: Annotated[float, Field(ge=0)] = 0.01
+
+
+class TunedTextParams(TunedParams):
+    """A text encoder that goes on learning; `layers` are transformer layers.
+
+    `max_tokens`: longer texts are cut while training. `min_texts`: categories with fewer texts are left out.
+    """
+
+    max_tokens: Annotated[int, Field(ge=8, le=512)] = 48
+    min_texts: Positive = 10
+
+
+class TunedFramesParams(TunedParams):
+    """A frame encoder that goes on learning; `layers` are those with weights, a convolution for one.
+
+    `pictures`: frames kept of each video, spread over its shots; `drawn`: how many of them a step looks at.
+    `min_videos`: categories with fewer videos are left out.
+    """
+
+    layers: Positive = 4
+    batch_size: Positive = 16
+    draws: Positive = 2_000
+    pictures: Positive = 8
+    drawn: Positive = 2
+    min_videos: Positive = 10
 
 
 class AlignmentParams(LoopParams):
@@ -215,12 +343,13 @@ class ClipsParams(Section):
 
 
 class Learn(Section):
-    """Learners on video, each a stage of its own name."""
+    """Learners on video, and encoders that go on learning, each a stage of its own name."""
 
     clips: ClipsParams = ClipsParams()
     frame_sequence: FrameSequenceParams = FrameSequenceParams()
     alignment: AlignmentParams = AlignmentParams()
     tuned_text: TunedTextParams = TunedTextParams()
+    tuned_frames: TunedFramesParams = TunedFramesParams()
 
 
 class TagsParams(Section):
@@ -231,7 +360,7 @@ class TagsParams(Section):
     none. `min_videos`: categories of fewer videos are not learnt. `held_out`: share of labelled videos that judge.
     """
 
-    l2: Annotated[float, Field(gt=0)] = 3e-3
+    l2: Annotated[float, Field(gt=0)] = 0.03
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
     temperature: Annotated[float, Field(gt=0)] = 0.02
     most: Positive = 5

@@ -1,76 +1,180 @@
-"""A pretrained text encoder goes on learning, on the platform's own task: which category a video is of.
+"""A pretrained encoder goes on learning on a task of the platform's own: the loop that texts and frames share.
 
-Over the encoder's unit vector v stands one layer: p(category) ~ exp(s (W v) + b), with s fixed, trained by
-cross-entropy. `frozen` trains W and b alone; `top` the encoder's last layers with them (Howard and Ruder, Universal
-language model fine-tuning for text classification, ACL 2018, on how much to thaw); `full` all of it. The pooling is the
-encoder's own, so that what is tuned is the vector that others will use (Reimers and Gurevych, Sentence-BERT, EMNLP
-2019).
+Over the encoder's unit vectors stands a small head that answers the task (`models.tuning_category`,
+`models.tuning_watch`). `frozen` trains the head alone; `top` the encoder's last layers with it (Howard and Ruder,
+Universal language model fine-tuning for text classification, ACL 2018, on how much to thaw); `full` all of it. What an
+encoder is made of is told by its material (`models.tuned_text`, `models.tuned_frames`).
 """
 
 import hashlib
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from models.backend import array_of, keras
 from models.checkpoint import Checkpoint
-from models.encoders.bert_folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS
-from models.encoders.text import TextEncoder, load_backbone
-from models.learning import Progress, shuffled, start, train, trained_on
+from models.learning import Progress, start, train, trained_on
 from models.network_state import RepeatableModel
-from models.params import TunedTextParams
+from models.params import TunedParams
 
-COPIED = (CONFIG, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY, "README.md")
-# What a cosine is multiplied by before the softmax: at 1, the most that a unit vector can say would be too little.
+HEAD = "head.safetensors"
+# What a cosine is multiplied by before a softmax: at 1, the most that a unit vector can say would be too little.
 SHARPNESS = 20.0
-TEXTS_A_BATCH = 32
 HEAD_BATCH = 256
 
 Vectors = NDArray[np.float32]
-Labels = NDArray[np.int32]
+Rows = NDArray[np.int64]
+Inputs = dict[str, NDArray[Any]]
 
 ops = keras.ops
-layers = keras.layers
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Texts and the number of each one's category."""
+class Parts:
+    """Rows of a catalogue in three parts."""
 
-    texts: Sequence[str]
-    labels: Labels
-
-    def take(self, rows: NDArray[np.integer[Any]]) -> "Labelled":
-        """The texts at `rows`."""
-        return Labelled([self.texts[row] for row in rows], self.labels[rows])
+    train: Rows
+    valid: Rows
+    held_out: Rows
 
 
-@dataclass(frozen=True)
-class Split:
-    """Three parts of a catalogue's texts."""
-
-    train: Labelled
-    valid: Labelled
-    held_out: Labelled
-
-
-def split_by_key(data: Labelled, keys: Iterable[object], *, valid: float, held_out: float) -> Split:
-    """A split that depends on each text's own key alone: a video is of the same part tonight as it was yesterday.
+def split_by_key(keys: Iterable[object], *, valid: float, held_out: float) -> Parts:
+    """A split that depends on each row's own key alone: a video is of the same part tonight as it was yesterday.
 
     Args:
-        data: all texts.
-        keys: of each text, such as the video's id.
+        keys: of each row, such as the video's id.
         valid, held_out: shares, 0..1.
     """
     places = np.array([int(hashlib.sha256(str(key).encode()).hexdigest()[:12], 16) / 16**12 for key in keys])
     of = np.digitize(places, [held_out, held_out + valid])
-    return Split(*(data.take(np.flatnonzero(of == part)) for part in (2, 1, 0)))
+    return Parts(*(np.flatnonzero(of == part) for part in (2, 1, 0)))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a task asks, example by example.
+
+    Attributes:
+        sides: rows `[n]` of the items that each example looks at, by the name that its head gives them.
+        told: what is known of the examples, `[n]`, by name.
+    """
+
+    sides: Mapping[str, Rows]
+    told: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.sides.values())))
+
+    def take(self, at: NDArray[np.integer[Any]]) -> "Examples":
+        """The examples at `at`."""
+        sides, told = ({name: rows[at] for name, rows in part.items()} for part in (self.sides, self.told))
+        return Examples(sides, told)
+
+    def drawn(self, rng: np.random.Generator, *, most: int) -> "Examples":
+        """At most `most` of them, in a drawn order."""
+        return self.take(rng.permutation(len(self))[:most])
+
+
+class Goal(Protocol):
+    """A task: what is asked, and the head that answers."""
+
+    @property
+    def train(self) -> Examples: ...  # noqa: D102
+
+    @property
+    def valid(self) -> Examples: ...  # noqa: D102
+
+    def head(self, dim: int) -> "Head":
+        """An untrained head over vectors of length `dim`."""
+
+
+class Material(ABC):
+    """The things that a pretrained encoder makes vectors of, by row, and how its network is trained on them.
+
+    Attributes:
+        dim: length of a vector.
+        judged: how many are looked at together while judging.
+    """
+
+    judged: int
+
+    def __init__(self, n: int, dim: int) -> None:
+        self.dim = dim
+        self._vectors = np.zeros((n, dim), np.float32)
+        self._known = np.zeros(n, np.bool_)
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """`[n, dim]` of unit length, by the encoder as it came; each is made once."""
+        new = np.unique(rows)
+        new = new[~self._known[new]]
+        if len(new):
+            self._vectors[new] = self._encode(new)
+            self._known[new] = True
+        return self._vectors[rows]
+
+    @abstractmethod
+    def _encode(self, rows: Rows) -> Vectors:
+        """See `vectors`; `rows` are distinct and ascending."""
+
+    @abstractmethod
+    def body(self, *, layers: int | None) -> Any:
+        """The encoder as a network from `inputs` to unit vectors; its last `layers` can be trained, all with None.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+
+    @abstractmethod
+    def inputs(self, rows: Rows, rng: np.random.Generator | None = None) -> Inputs:
+        """What the body reads of `rows`. `rng` draws where a step need not see the whole; None shows all of it."""
+
+    def by(self, body: Any, rows: Rows) -> Callable[[Rows], Vectors]:
+        """The vectors of `rows` as `body` makes them now, each once, in batches of one shape."""
+        distinct = np.unique(rows)
+        table = np.empty((len(distinct), self.dim), np.float32)
+        for at in range(0, len(distinct), self.judged):
+            some = distinct[at : at + self.judged]
+            table[at : at + len(some)] = body.predict_on_batch(self.inputs(np.resize(some, self.judged)))[: len(some)]
+        return lambda asked: table[np.searchsorted(distinct, asked)]
+
+
+class Head(RepeatableModel):
+    """Inputs: unit vectors `[batch, dim]` by side, and what is told of the examples. `compute_loss` is their mean loss.
+
+    Attributes:
+        sides: names of the vectors that it looks at.
+    """
+
+    sides: tuple[str, ...]
+
+
+class Network(RepeatableModel):
+    """Inputs `SIDE/NAME` for each side of the head and each input of the body; outputs as the head's."""
+
+    def __init__(self, body: Any, head: Head) -> None:
+        super().__init__(name="tuned")
+        self.body = body
+        self.head = head
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """The head over the body's vectors; all sides go through the body as one batch."""
+        sides = self.head.sides
+        names = sorted({name.partition("/")[2] for name in inputs if "/" in name})
+        joined = {name: ops.concatenate([inputs[f"{side}/{name}"] for side in sides]) for name in names}
+        vectors = ops.split(self.body(joined, training=training), len(sides))
+        return self.head(inputs | dict(zip(sides, vectors, strict=True)), training=training)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The head's."""
+        return self.head.compute_loss(x=x, y_pred=y_pred)
 
 
 @dataclass(frozen=True)
@@ -78,219 +182,97 @@ class Tuned:
     """What a tuning left.
 
     Attributes:
-        tensors: the encoder's, in the names of its folder; None where none changed (`frozen`).
-        kernel, bias: the head's, `[dim, categories]` and `[categories]`.
+        body: as the material made it, trained; None where it did not change (`frozen`).
+        head: trained.
         facts: device, software, epochs and the best of them.
     """
 
-    tensors: Mapping[str, NDArray[Any]] | None
-    kernel: Vectors
-    bias: Vectors
+    body: Any | None
+    head: Any
     facts: dict[str, Any]
 
-    def predict(self, vectors: Vectors) -> Labels:
-        """`[n]`: the likeliest category of each of the (tuned) encoder's `vectors` `[n, dim]`."""
-        logits = SHARPNESS * vectors @ self.kernel + self.bias
-        return np.asarray(logits.argmax(axis=1), np.int32)
+    def save_head(self, folder: Path) -> None:
+        """Write the head's weights, by which the tuned encoder was judged, beside it."""
+        save_file({weight.path: array_of(weight) for weight in self.head.weights}, folder / HEAD)
 
 
 def tune(
-    encoder: TextEncoder,
-    data: Split,
-    *,
-    categories: int,
-    params: TunedTextParams,
-    seed: int,
-    checkpoint: Checkpoint | None = None,
+    material: Material, goal: Goal, *, params: TunedParams, seed: int, checkpoint: Checkpoint | None = None
 ) -> Tuned:
-    """Train on `data.train`, stop by `data.valid`.
+    """Train on `goal.train`, stop by `goal.valid`.
 
     Raises:
         Diverged: loss or weights left the finite numbers.
-        ValueError: a part is without texts, or more layers are to be tuned than there are.
+        ValueError: a part is without examples, or more layers are to be tuned than there are.
     """
-    if not (len(data.train.texts) and len(data.valid.texts)):
-        raise ValueError(f"Each part must have texts. Received: {len(data.train.texts)} and {len(data.valid.texts)}")
+    if not (len(goal.train) and len(goal.valid)):
+        sizes = f"{len(goal.train)} and {len(goal.valid)}"
+        raise ValueError(f"Each part must have texts, or frames, or pairs of them. Received: {sizes}")
     start(seed)
-    head = Head(encoder.dim, categories)
-    progress = _fit_head(head, encoder, data, params, seed)
+    head = goal.head(material.dim)
+    progress = _fit_head(head, material, goal, params, seed)
     if params.mode == "frozen":
-        return Tuned(None, array_of(head.choice.kernel), array_of(head.choice.bias), trained_on(progress))
-    backbone = load_backbone(encoder.folder)
-    thaw(backbone, layers=None if params.mode == "full" else params.layers)
-    network = Network(backbone, head)
-    ours, theirs = (_tokens(encoder, part, params.max_tokens) for part in (data.train, data.valid))
-    network({name: ours[name][:1] for name in ("ids", "real")})
+        return Tuned(None, head, trained_on(progress))
+    network = Network(material.body(layers=None if params.mode == "full" else params.layers), head)
+    network(_inputs(material, goal.train.take(np.arange(1))))
+    every = np.concatenate(list(goal.valid.sides.values()))
     progress = train(
         network,
-        lambda rng: shuffled(ours, rng),
-        lambda: _mean_loss(network, theirs),
+        lambda rng: _inputs(material, goal.train.drawn(rng, most=params.draws), rng),
+        lambda: mean_loss(head, goal.valid, material.by(network.body, every)),
         params=params,
         batch_size=params.batch_size,
         seed=seed,
         checkpoint=checkpoint,
     )
-    kernel, bias = array_of(head.choice.kernel), array_of(head.choice.bias)
-    return Tuned(folder_tensors(backbone), kernel, bias, trained_on(progress))
+    return Tuned(network.body, head, trained_on(progress))
 
 
-def thaw(backbone: Any, *, layers: int | None) -> None:
-    """Let the last `layers` transformer layers of `backbone` be trained and no other weight; all with None.
-
-    Raises:
-        ValueError: there are not so many.
-    """
-    if layers is None:
-        backbone.trainable = True
-        backbone.get_layer("pooled_dense").trainable = False  # nothing here looks at the pooler
-        return
-    if not 1 <= layers <= backbone.num_layers:
-        raise ValueError(f"layers must lie in 1..{backbone.num_layers}. Received: layers={layers}")
-    tuned = {f"transformer_layer_{at}" for at in range(backbone.num_layers - layers, backbone.num_layers)}
-    for layer in backbone.layers:
-        layer.trainable = layer.name in tuned
-
-
-class Head(RepeatableModel):
-    """Inputs `vectors` `[batch, dim]` of unit length, and `labels`; output logits `[batch, categories]`."""
-
-    def __init__(self, dim: int, categories: int) -> None:
-        super().__init__(name="head")
-        self.choice = layers.Dense(categories, kernel_initializer="zeros", name="choice")
-        self.choice.build((None, dim))
-        self.built = True
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """As the class says."""
-        return self.choice(SHARPNESS * inputs["vectors"])
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """Mean cross-entropy: a float32 scalar."""
-        return ops.mean(keras.losses.sparse_categorical_crossentropy(x["labels"], y_pred, from_logits=True))
-
-
-class Network(RepeatableModel):
-    """Inputs `ids`, `real` `[batch, length]` int32, and `labels`; output logits `[batch, categories]`."""
-
-    def __init__(self, backbone: Any, head: Head) -> None:
-        super().__init__(name="tuned_text")
-        self.backbone = backbone
-        self.head = head
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """The head over the mean of the tokens' states, brought to unit length."""
-        ids, real = inputs["ids"], inputs["real"]
-        given = {"token_ids": ids, "padding_mask": real, "segment_ids": ops.zeros_like(ids)}
-        states = self.backbone(given, training=training)["sequence_output"]
-        counted = ops.expand_dims(ops.cast(real, states.dtype), -1)
-        means = ops.sum(states * counted, axis=1) / ops.sum(counted, axis=1)
-        return self.head({"vectors": means / ops.sqrt(ops.sum(ops.square(means), axis=-1, keepdims=True))})
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """Mean cross-entropy: a float32 scalar."""
-        return self.head.compute_loss(x=x, y_pred=y_pred)
-
-
-def save_encoder(folder: Path, *, source: Path, tuned: Tuned) -> None:
-    """Write the tuned encoder as a folder that `models.encoders.text.open_text_encoder` opens like any other.
-
-    Tokeniser, config and licence are the source's; so are tensors that the network has no use for.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in COPIED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    tensors = load_file(source / WEIGHTS)
-    prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-    changed = {f"{prefix}{name}": np.ascontiguousarray(array) for name, array in (tuned.tensors or {}).items()}
-    if strangers := changed.keys() - tensors.keys():
-        raise ValueError(f"{source / WEIGHTS} must hold every tensor that was tuned. Received: no {min(strangers)}")
-    save_file(tensors | changed, folder / WEIGHTS, metadata={"format": "pt"})
-
-
-def folder_tensors(backbone: Any) -> dict[str, NDArray[Any]]:
-    """The weights of a `keras_hub.models.BertBackbone` in the names and shapes of a Hugging Face folder.
-
-    The reverse of what keras-hub does when it loads one: a kernel is `[in, out]` there and `[out, in]` here, and the
-    heads are an axis of their own there. The pooler is left out, as nothing here computes it.
-    """
-    dim = int(backbone.hidden_dim)
-    found: dict[str, NDArray[Any]] = {}
-    for weight in backbone.weights:
-        path, array = weight.path, array_of(weight)
-        if path.startswith("pooled_dense/"):
-            continue
-        if path.endswith("/kernel"):
-            array = (array.reshape(dim, dim) if "self_attention_layer/" in path else array).T
-        found[_folder_name(path)] = array.reshape(-1) if path.endswith("/bias") else array
-    return found
-
-
-PARTS = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "attention_output": "attention.output.dense",
-    "self_attention_layer_norm": "attention.output.LayerNorm",
-    "feedforward_intermediate_dense": "intermediate.dense",
-    "feedforward_output_dense": "output.dense",
-    "feedforward_layer_norm": "output.LayerNorm",
-    "token_embedding": "embeddings.word_embeddings",
-    "position_embedding": "embeddings.position_embeddings",
-    "segment_embedding": "embeddings.token_type_embeddings",
-    "embeddings_layer_norm": "embeddings.LayerNorm",
-}
-
-
-def _folder_name(path: str) -> str:
-    """`transformer_layer_0/self_attention_layer/key/bias` as `encoder.layer.0.attention.self.key.bias`."""
-    *_, part, kind = path.split("/")
-    ending = "bias" if kind in ("bias", "beta") else "weight"
-    layer = path.partition("/")[0].removeprefix("transformer_layer_")
-    return f"encoder.layer.{layer}.{PARTS[part]}.{ending}" if layer.isdigit() else f"{PARTS[part]}.{ending}"
-
-
-def _fit_head(head: Head, encoder: TextEncoder, data: Split, params: TunedTextParams, seed: int) -> Progress:
+def _fit_head(head: Head, material: Material, goal: Goal, params: TunedParams, seed: int) -> Progress:
     """The head over the encoder as it is: what `frozen` is, and where the other modes begin.
 
-    Vectors are computed once. A head that knew nothing would send noise through the layers below it.
+    A head that knew nothing would send noise through the layers below it.
     """
-    ours, theirs = ({"vectors": encoder.encode(part.texts), "labels": part.labels} for part in (data.train, data.valid))
     loop = params.model_copy(
         update={"learning_rate": params.head_learning_rate, "epochs": params.head_epochs, "jit_compile": False}
     )
     return train(
         head,
-        lambda rng: shuffled(ours, rng),
-        lambda: _mean_loss(head, theirs),
+        lambda rng: _seen(goal.train.drawn(rng, most=params.draws), material.vectors),
+        lambda: mean_loss(head, goal.valid, material.vectors),
         params=loop,
         batch_size=HEAD_BATCH,
         seed=seed,
     )
 
 
-def _tokens(encoder: TextEncoder, data: Labelled, length: int) -> dict[str, NDArray[np.int32]]:
-    """`ids` and `real`, `[texts, length]`, all texts padded to the longest of them so that one shape is compiled."""
-    tokenizer = encoder.folder.tokenizer(max_tokens=length)
-    rows = [text.ids for text in tokenizer.encode_batch_fast([encoder.prefix + text for text in data.texts])]
-    longest = max(len(row) for row in rows)
-    ids = np.array([row + [0] * (longest - len(row)) for row in rows], np.int32)
-    real = np.array([[1] * len(row) + [0] * (longest - len(row)) for row in rows], np.int32)
-    return {"ids": ids, "real": real, "labels": data.labels}
+def _inputs(material: Material, examples: Examples, rng: np.random.Generator | None = None) -> Inputs:
+    """What `Network` reads of `examples`."""
+    found: Inputs = dict(examples.told)
+    for side, rows in examples.sides.items():
+        found |= {f"{side}/{name}": array for name, array in material.inputs(rows, rng).items()}
+    return found
 
 
-def _mean_loss(network: Any, examples: Mapping[str, NDArray[Any]]) -> float:
-    """Mean cross-entropy, in batches of one shape; the last one is filled up with the first text."""
-    labels, size, logits = examples["labels"], TEXTS_A_BATCH, []
-    for at in range(0, len(labels), size):
-        rows = np.arange(at, at + size)
-        rows[rows >= len(labels)] = 0
-        batch = {name: array[rows] for name, array in examples.items()}
-        logits.append(np.asarray(network.predict_on_batch(batch), np.float64))
-    told = np.concatenate(logits)[: len(labels)]
-    told -= told.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(told).sum(axis=1)) - told[np.arange(len(labels)), labels]).mean())
+def _seen(examples: Examples, vectors: Callable[[Rows], Vectors]) -> Inputs:
+    """What a `Head` reads of `examples`."""
+    return {side: vectors(rows) for side, rows in examples.sides.items()} | dict(examples.told)
+
+
+def mean_loss(head: Head, examples: Examples, vectors: Callable[[Rows], Vectors]) -> float:
+    """Mean over batches of one size, in order; a batch counts by its examples, of which there is one at least.
+
+    Args:
+        vectors: of items, by row.
+    """
+    total = 0.0
+    for at in range(0, len(examples), HEAD_BATCH):
+        some = examples.take(np.arange(at, min(at + HEAD_BATCH, len(examples))))
+        batch = _seen(some, vectors)
+        total += float(head.compute_loss(x=batch, y_pred=head.predict_on_batch(batch))) * len(some)
+    return total / len(examples)
+
+
+def unit_length(vectors: Any) -> Any:
+    """Rows of a tensor, brought to unit length; a row of zeros stays."""
+    return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), 1e-12))

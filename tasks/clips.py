@@ -4,7 +4,7 @@ One `.npz` without pickles a video. Equal video, encoder and parameters give equ
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from infra.errors import BadInput
 from models.encoders.log_mel import HOP, RATE, log_mel
-from tasks.media.decode import Limits, decode, dense_frames
+from tasks.media.decode import Limits, Undecodable, decode, dense_frames
 
 Features = NDArray[np.float32]
 Frames = NDArray[np.uint8]
@@ -107,6 +107,19 @@ def make_clip(
         np.stack(cropped) if cropped else np.zeros((0, *features.shape), np.float32),
         None if sound is None else sound_of_frames(sound, times),
     )
+
+
+def few_pictures(path: Path, *, n: int, limits: Limits) -> Frames:
+    """`[n, 224, 224, 3]` uint8 RGB of one video, spread over its shots; of fewer frames some come more than once.
+
+    Raises:
+        Undecodable: the file has no frames.
+    """
+    frames = decode(path, limits=replace(limits, frames_per_video=n)).frames
+    if not len(frames):
+        raise Undecodable(f"{path.name} has no frames.")
+    spread: Frames = frames[np.linspace(0, len(frames) - 1, n).round().astype(int)]
+    return spread
 
 
 def crop(frames: Frames, *, view: int, seed: int) -> Frames:

@@ -99,6 +99,37 @@ def judge_tuned(
     return verdict([texts, *compared, *check_vectors(vectors, dim=dim)])
 
 
+def judge_partners(
+    tuned: object,
+    encoder: object,
+    pretrained: object,
+    *,
+    vectors: NDArray[np.float32] | None,
+    dim: int,
+    margin: float,
+) -> dict[str, Any]:
+    """The verdict on an encoder tuned on what is watched together. Raises nothing, whatever the figures hold.
+
+    Args:
+        tuned: `recall_at_10` and `mrr` of held-out pairs by the tuned encoder under its head.
+        encoder: the like by its vectors alone, which is how others will compare them.
+        pretrained: the like by the vectors of the encoder as it came.
+        vectors: of the held-out videos, by the tuned encoder.
+        dim: of the pretrained encoder.
+        margin: largest loss of any figure.
+    """
+    compared = [
+        held_against(f"{prefix}{name}", number(side, name), number(pretrained, name), margin=max(margin, 1e-12))
+        for prefix, side in (("", tuned), ("encoder ", encoder))
+        for name in ("recall_at_10", "mrr")
+    ]
+    counts = [number(side, "pairs") for side in (tuned, encoder, pretrained)]
+    same = len(set(counts)) == 1 and bool(counts[0])
+    told = f"All were judged by {counts[0]:g} pairs" if same else "They were not judged by the same pairs"
+    pairs = LearnCheck("same pairs", same, counts[0], counts[2], told)
+    return verdict([pairs, *compared, *check_vectors(vectors, dim=dim)])
+
+
 def judge_next_frames(figures: object, interval: tuple[float, float] | None) -> dict[str, Any]:
     """The verdict on a model of frame sequences: better than copying, and its gain in squared error beyond chance.
 

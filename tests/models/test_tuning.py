@@ -1,173 +1,116 @@
-import subprocess
-import sys
-from hashlib import sha256
-from pathlib import Path
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from models.checkpoint import Checkpoint
-from models.params import TunedTextParams
-from models.protocol import Diverged
-from models.tuning import (
-    SHARPNESS,
-    Labelled,
-    Split,
-    folder_tensors,
-    save_encoder,
-    split_by_key,
-    tune,
-)
+from models.backend import array_of, keras
+from models.network_state import RepeatableModel
+from models.params import TunedParams
+from models.tuning import HEAD, Examples, Material, Parts, split_by_key, tune, unit_length
+from models.tuning_category import Categories
 
-pytest.importorskip("keras_hub", reason="nightreel[text] is not installed")
-
-from models.encoders.text import load_backbone, open_text_encoder
-from tests.models.encoders.test_text_folder import tiny_bert
-
-TINY = {
-    "max_tokens": 8,
-    "layers": 1,
-    "epochs": 2,
-    "learning_rate": 0.01,
-    "head_epochs": 5,
-    "head_learning_rate": 0.05,
-    "batch_size": 8,
-}
-TEXTS = ["night", "night night", "reel", "reel reel", "reels", "night alien", "reel alien", "alien night"] * 4
-LABELS = np.array([0, 0, 1, 1, 1, 0, 1, 0] * 4, np.int32)
-DATA = Labelled(TEXTS, LABELS)
-SPLIT = Split(DATA, DATA, DATA)
+POINTS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+LABELS = (POINTS[:, 0] > 0).astype(np.int32)
+EVERY = np.arange(40)
+GOAL = Categories.of(LABELS, Parts(EVERY[:20], EVERY[20:30], EVERY[30:]), count=2)
+PARAMS = TunedParams(epochs=3, head_epochs=4, batch_size=5, learning_rate=0.01, layers=1)
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    folder = tiny_bert(tmp_path_factory.mktemp("bert") / "tiny")
-    return open_text_encoder(str(folder), prefix="", max_tokens=16, cache=folder)
+class Points(Material):
+    """Points whose encoder is a matrix."""
+
+    judged = 4
+
+    def __init__(self):
+        super().__init__(len(POINTS), 6)
+        self.encoded = []
+        self.drawn = []
+
+    def _encode(self, rows):
+        self.encoded += rows.tolist()
+        return POINTS[rows] / np.linalg.norm(POINTS[rows], axis=1, keepdims=True)
+
+    def body(self, *, layers):
+        return Matrix()
+
+    def inputs(self, rows, rng=None):
+        self.drawn.append((rng is not None, len(rows)))
+        return {"points": POINTS[rows]}
 
 
-def tuned(encoder, mode, **params):
-    return tune(encoder, SPLIT, categories=2, params=TunedTextParams(**TINY | {"mode": mode} | params), seed=0)
+class Matrix(RepeatableModel):
+    """The identity until it is tuned."""
 
+    def __init__(self):
+        super().__init__(name="matrix")
+        self.matrix = keras.layers.Dense(6, use_bias=False, kernel_initializer="identity")
 
-def changed(encoder, result):
-    """Names of the tensors that differ from the folder's."""
-    before = load_file(encoder.folder.path / "model.safetensors")
-    return {name for name, array in result.tensors.items() if not np.array_equal(array, before[name])}
-
-
-def test_the_folders_tensors_come_back_from_the_network_as_they_were(encoder):
-    before = load_file(encoder.folder.path / "model.safetensors")
-    after = folder_tensors(load_backbone(encoder.folder))
-    assert set(before) - set(after) == {"pooler.dense.weight", "pooler.dense.bias"}
-    for name, array in after.items():
-        np.testing.assert_array_equal(array, before[name], err_msg=name)
-
-
-def test_frozen_leaves_the_encoder_as_it_is(encoder, tmp_path):
-    result = tuned(encoder, "frozen")
-    assert result.tensors is None
-    save_encoder(tmp_path, source=encoder.folder.path, tuned=result)
-    opened = open_text_encoder(str(tmp_path), prefix="", max_tokens=16, cache=tmp_path)
-    np.testing.assert_array_equal(opened.encode(TEXTS[:4]), encoder.encode(TEXTS[:4]))
-
-
-def test_top_changes_the_last_layers_only(encoder):
-    names = changed(encoder, tuned(encoder, "top"))
-    assert names
-    assert all(name.startswith("encoder.layer.1.") for name in names)
-
-
-@pytest.fixture(scope="module")
-def full(encoder):
-    """All of the encoder tuned, for long enough."""
-    return tuned(encoder, "full", epochs=30, patience=30, learning_rate=0.003)
-
-
-def test_full_changes_every_layer_and_the_words(encoder, full):
-    names = changed(encoder, full)
-    assert {name.split(".")[2] for name in names if name.startswith("encoder.")} == {"0", "1"}
-    assert "embeddings.word_embeddings.weight" in names
-
-
-def test_the_tuned_encoder_opens_like_any_other_and_knows_the_task(encoder, full, tmp_path):
-    save_encoder(tmp_path, source=encoder.folder.path, tuned=full)
-    opened = open_text_encoder(str(tmp_path), prefix="", max_tokens=16, cache=tmp_path)
-    assert opened.dim == encoder.dim
-    assert opened.digest != encoder.digest
-    np.testing.assert_allclose(np.linalg.norm(opened.encode(TEXTS), axis=1), 1, atol=1e-5)
-    best = min(epoch["valid_loss"] for epoch in full.facts["epochs"])
-    assert cross_entropy(full, opened) == pytest.approx(best, rel=0.02)
-    assert best < cross_entropy(tuned(encoder, "frozen"), encoder) - 0.1
-
-
-def cross_entropy(result, opened):
-    """Of the head over the vectors that `opened` gives, so of what others will see of the tuned encoder."""
-    logits = SHARPNESS * opened.encode(TEXTS).astype(np.float64) @ result.kernel + result.bias
-    return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(LABELS)), LABELS])
-
-
-def test_the_network_begins_with_the_encoder_and_the_head_of_frozen(encoder):
-    begun = tuned(encoder, "full", epochs=1, learning_rate=1e-30)
-    (epoch,) = begun.facts["epochs"]
-    assert epoch["valid_loss"] == pytest.approx(cross_entropy(tuned(encoder, "frozen"), encoder), rel=1e-2)
-
-
-def test_more_layers_than_there_are_is_refused(encoder):
-    with pytest.raises(ValueError, match=r"layers must lie in 1\.\.2\. Received: layers=3"):
-        tuned(encoder, "top", layers=3)
-
-
-def test_a_part_without_texts_is_refused(encoder):
-    empty = Labelled([], np.zeros(0, np.int32))
-    with pytest.raises(ValueError, match="Each part must have texts"):
-        tune(encoder, Split(DATA, empty, DATA), categories=2, params=TunedTextParams(**TINY), seed=0)
-
-
-def test_a_learning_rate_beyond_reason_diverges(encoder):
-    with pytest.raises(Diverged, match="lower learning_rate"):
-        tuned(encoder, "full", learning_rate=1e38)
-
-
-def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder, tmp_path):
-    def run(epochs, checkpoint):
-        params = TunedTextParams(**TINY | {"epochs": epochs, "patience": 9})
-        return tune(encoder, SPLIT, categories=2, params=params, seed=0, checkpoint=checkpoint)
-
-    whole = run(3, None)
-    run(1, Checkpoint(tmp_path, "key"))
-    again = run(3, Checkpoint(tmp_path, "key"))
-    for name, array in whole.tensors.items():
-        np.testing.assert_array_equal(array, again.tensors[name], err_msg=name)
+    def call(self, inputs, training=False):
+        return unit_length(self.matrix(inputs["points"]))
 
 
 def test_a_split_depends_on_the_key_alone():
     keys = [f"v{at}" for at in range(1000)]
-    data = Labelled(keys, np.zeros(1000, np.int32))
-    split = split_by_key(data, keys, valid=0.1, held_out=0.2)
-    assert [len(part.texts) for part in (split.train, split.valid, split.held_out)] == [717, 99, 184]
-    fewer = split_by_key(data.take(np.arange(500)), keys[:500], valid=0.1, held_out=0.2)
-    assert set(fewer.held_out.texts) == set(split.held_out.texts) & set(keys[:500])
+    split = split_by_key(keys, valid=0.1, held_out=0.2)
+    assert [len(part) for part in (split.train, split.valid, split.held_out)] == [717, 99, 184]
+    fewer = split_by_key(keys[:500], valid=0.1, held_out=0.2)
+    assert set(fewer.held_out) == {row for row in split.held_out if row < 500}
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from models.encoders.text import open_text_encoder
-from models.tuning import save_encoder
-from tests.models.test_tuning import tuned
-source = Path(sys.argv[2])
-encoder = open_text_encoder(str(source), prefix="", max_tokens=16, cache=source)
-save_encoder(Path(sys.argv[1]), source=source, tuned=tuned(encoder, "full"))
-"""
+def test_an_epoch_draws_at_most_so_many_examples_each_once():
+    examples = Examples({"item": EVERY}, {"labels": LABELS})
+    drawn = examples.drawn(np.random.default_rng(3), most=7)
+    assert len(drawn) == len(set(drawn.sides["item"])) == 7
+    np.testing.assert_array_equal(drawn.told["labels"], LABELS[drawn.sides["item"]])
+    again = examples.drawn(np.random.default_rng(3), most=7)
+    np.testing.assert_array_equal(drawn.sides["item"], again.sides["item"])
+    assert len(examples.drawn(np.random.default_rng(3), most=99)) == 40
 
 
-@pytest.mark.slow
-def test_two_processes_tune_to_the_same_bytes_and_say_nothing(encoder, tmp_path):
-    digests = []
-    for name in ("one", "two"):
-        command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / name), str(encoder.folder.path)]
-        ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-        assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", "")
-        digests.append(sha256((tmp_path / name / "model.safetensors").read_bytes()).hexdigest())
-    assert digests[0] == digests[1]
+def test_frozen_encodes_each_item_once_and_trains_the_head_alone(tmp_path):
+    points = Points()
+    tuned = tune(points, GOAL, params=PARAMS.model_copy(update={"mode": "frozen"}), seed=0)
+    assert tuned.body is None
+    assert sorted(points.encoded) == list(range(30))
+    assert points.drawn == []
+    assert len(tuned.facts["epochs"]) <= 4
+    tuned.save_head(tmp_path)
+    kept = load_file(tmp_path / HEAD)
+    assert {name: array.shape for name, array in kept.items()} == {"choice/kernel": (6, 2), "choice/bias": (2,)}
+    assert kept["choice/kernel"].any()
+
+
+def test_other_modes_train_the_body_and_judge_all_of_what_stops_them():
+    points = Points()
+    tuned = tune(points, GOAL, params=PARAMS, seed=0)
+    matrix = array_of(tuned.body.matrix.kernel)
+    assert not np.array_equal(matrix, np.eye(6, dtype=np.float32))
+    assert set(points.drawn) == {(False, 1), (True, 20), (False, 4)}
+    best = min(epoch["valid_loss"] for epoch in tuned.facts["epochs"])
+    told = np.log(np.exp(logits(tuned, matrix)).sum(axis=1)) - logits(tuned, matrix)[np.arange(10), LABELS[20:30]]
+    assert best == pytest.approx(told.mean(), rel=1e-4)
+
+
+def logits(tuned, matrix):
+    """The head over the tuned vectors of the validation part, by hand."""
+    vectors = POINTS[20:30] @ matrix
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    kernel, bias = (array_of(weight) for weight in tuned.head.choice.weights)
+    return 20 * vectors @ kernel + bias
+
+
+def test_an_epoch_of_fewer_draws_sees_fewer():
+    points = Points()
+    tune(points, GOAL, params=PARAMS.model_copy(update={"draws": 10}), seed=0)
+    assert (True, 10) in points.drawn
+    assert (True, 20) not in points.drawn
+
+
+def test_a_part_without_examples_is_refused():
+    nothing = Categories.of(LABELS, Parts(EVERY, EVERY[:0], EVERY), count=2)
+    with pytest.raises(ValueError, match=r"pairs of them\. Received: 40 and 0"):
+        tune(Points(), nothing, params=PARAMS, seed=0)
+
+
+def test_zeros_stay_zeros():
+    made = np.asarray(unit_length(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)))
+    np.testing.assert_allclose(made, [[0.6, 0.8], [0, 0]], rtol=1e-6)

@@ -13,8 +13,9 @@ from models.encoders.text import open_text_encoder
 from models.frame_sequence import FrameSequence
 from models.params import AlignmentParams, FrameSequenceParams, Learn, TunedTextParams
 from tasks.clips import Clip
-from tasks.learn import Job, learn
+from tasks.learn import learn
 from tasks.learn_checks import check_vectors, held_against, judge_next_frames, judge_tuned, judge_views, verdict
+from tasks.learn_job import Job
 from tasks.params import Text
 from tasks.register_encoder import register_encoder, registered_name
 from tests.models.encoders.test_text_folder import tiny_bert
@@ -58,9 +59,11 @@ def job(tmp_path_factory):
     return Job(
         clips=root / "clips",
         catalogue=root / "catalogue.parquet",
+        prepared=root / "prepared",
         out=root / "out",
         params=PARAMS,
         text=Text(model=model, max_tokens=16),
+        frames=None,
         seed=0,
         checkpoints=root / "checkpoints",
         cache=root / "cache",
@@ -133,7 +136,9 @@ def test_a_catalogue_without_categories_is_told(job, tmp_path):
 
 
 def test_an_unknown_learner_and_a_broken_clip_are_told(job, tmp_path):
-    with pytest.raises(BadInput, match=r"A learner is one of frame-sequence, alignment, tuned-text\. Received: x"):
+    with pytest.raises(
+        BadInput, match=r"A learner is one of frame-sequence, alignment, tuned-text, tuned-frames\. Received: x"
+    ):
         learn("x", job, tmp_path / "m.json")
     (tmp_path / "a.npz").write_bytes(b"none")
     with pytest.raises(BadInput, match=r"a\.npz must hold features"):
