@@ -13,10 +13,16 @@ CLASSES = {
     "sasrec": "SasRec",
     "content": "ContentBased",
     "twotower": "TwoTower",
+    "userknn": "UserKnn",
+    "hybridcf": "HybridCf",
+    "ials": "Ials",
+    "easemarkov": "EaseMarkov",
+    "gru4rec": "Gru4Rec",
+    "bert4rec": "Bert4Rec",
 }
 
 # Trained by Keras: one at a time, as each takes the accelerator or most of the cores.
-NEURAL = frozenset({"sasrec", "twotower"})
+NEURAL = frozenset({"sasrec", "twotower", "gru4rec", "bert4rec"})
 
 
 def recommender(name: str, params: object) -> Recommender:

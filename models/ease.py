@@ -1,20 +1,14 @@
 """EASE: a linear autoencoder without hidden layer, solved in closed form.
 
-Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019: with `P = (X'X + l2 I)^-1` the weights are
-`B_ij = -P_ij / P_jj` off the diagonal and 0 on it.
+Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019; the equation is in `models.closed_form`.
 """
 
-import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
-from scipy.linalg import lapack
 
+from models.closed_form import item_weights
 from models.item_to_item import ItemToItem
 from models.params import EaseParams
-from models.protocol import Diverged
-
-# Rows of the dense matrix that are worked on at once; the matrix itself, 4 bytes times videos squared, is the peak.
-ROWS = 256
+from models.sequences import Sequences
 
 
 class Ease(ItemToItem):
@@ -24,57 +18,5 @@ class Ease(ItemToItem):
     params_type = EaseParams
     params: EaseParams
 
-    def _table_of(self, watched: sp.csr_array) -> sp.csr_array:
-        inverse = inverse_of(gram(watched, self.params.l2))
-        return strongest_weights(inverse, self.params.neighbours)
-
-
-def gram(watched: sp.csr_array, l2: float) -> NDArray[np.float32]:
-    """`X'X + l2 I`, `[videos, videos]` float32, never held twice."""
-    n_videos = watched.shape[1]
-    viewers_of = watched.T.tocsr()
-    dense = np.empty((n_videos, n_videos), np.float32)
-    for start in range(0, n_videos, ROWS):
-        dense[start : start + ROWS] = (viewers_of[start : start + ROWS] @ watched).toarray()
-    dense.flat[:: n_videos + 1] += l2
-    return dense
-
-
-def inverse_of(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse of a symmetric positive definite `[n, n]` matrix, in the same memory: Cholesky, then `potri`.
-
-    Raises:
-        Diverged: the matrix is not positive definite in float32.
-    """
-    # LAPACK counts in columns: to it, the transposed view of a row-ordered array is the array itself.
-    factor, failed = lapack.spotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
-    inverse, _ = lapack.spotri(factor, lower=True, overwrite_c=True)
-    symmetric: NDArray[np.float32] = inverse.T
-    if failed or not (symmetric.diagonal() > 0).all():
-        raise Diverged("its matrix is not positive definite in float32: raise l2")
-    _mirror(symmetric)
-    return symmetric
-
-
-def _mirror(upper: NDArray[np.float32]) -> None:
-    """Copy the upper triangle over the lower one, in place; column after column, so that no copy is made."""
-    for start in range(0, len(upper), ROWS):
-        stop = start + ROWS
-        corner = np.triu(upper[start:stop, start:stop])
-        upper[start:stop, start:stop] = corner + np.triu(corner, 1).T
-        upper[stop:, start:stop] = upper[start:stop, stop:].T
-
-
-def strongest_weights(inverse: NDArray[np.float32], neighbours: int) -> sp.csr_array:
-    """`[videos, videos]` float32: in row `j` the `neighbours` entries of `B_.j` that are largest in absolute value."""
-    n_videos = len(inverse)
-    keep = min(neighbours, n_videos - 1)
-    sources = np.empty((n_videos, keep), np.int32)
-    for start in range(0, n_videos, ROWS):
-        strength = np.abs(inverse[start : start + ROWS])
-        strength[np.arange(len(strength)), np.arange(start, start + len(strength))] = -1
-        ordered = np.argpartition(strength, min(n_videos - keep, n_videos - 1), axis=1)
-        sources[start : start + ROWS] = np.sort(ordered[:, n_videos - keep :], axis=1)
-    weights = -np.take_along_axis(inverse, sources, axis=1) / np.diag(inverse)[:, None]
-    offsets = np.arange(n_videos + 1, dtype=np.int32) * keep
-    return sp.csr_array((weights.ravel(), sources.ravel(), offsets), shape=inverse.shape)
+    def _table_of(self, watched: sp.csr_array, history: Sequences) -> sp.csr_array:
+        return item_weights(watched, l2=self.params.l2, neighbours=self.params.neighbours)

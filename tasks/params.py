@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -25,6 +25,23 @@ class Positives(Section):
     liked: bool = False
     rating_at_least: float | None = None
     watch_ratio_at_least: float | None = None
+
+
+class Grades(Section):
+    """How strong a positive is: its weight is 1 and what follows, of the event that made it one; 0 counts nothing.
+
+    Attributes:
+        liked, followed, commented, shared: added where that was done.
+        rating: added for each point above `rating_at_least` (above 0 where that is not set).
+        finished: times the share of the video that was watched, which counts as 1 at most.
+    """
+
+    liked: Weight = 0.0
+    followed: Weight = 0.0
+    commented: Weight = 0.0
+    shared: Weight = 0.0
+    rating: Weight = 0.0
+    finished: Weight = 0.0
 
 
 class Validate(Section):
@@ -57,6 +74,7 @@ class Prepare(Section):
 
     Attributes:
         positives: what counts as a positive.
+        grades: how much it counts, for the models that weigh positives (all but sasrec, gru4rec and bert4rec).
         min_video_events, min_viewer_events: positives below which a video or viewer is left out.
         split: `time` holds out the newest positives of all viewers, `last-out` each viewer's last one,
             `random` a share of each viewer's; `viewers` a share of viewers, of whom four fifths are known when they
@@ -67,6 +85,7 @@ class Prepare(Section):
     """
 
     positives: Positives = Positives()
+    grades: Grades = Grades()
     min_video_events: Positive = 1
     min_viewer_events: Positive = 2
     split: Literal["time", "last-out", "random", "viewers"] = "time"
@@ -140,9 +159,20 @@ class Encode(Section):
     media: Media = Media()
 
 
-CandidateName = Literal["popularity", "itemknn", "ease", "sasrec"]
+CandidateName = Literal[
+    "popularity",
+    "itemknn",
+    "ease",
+    "sasrec",
+    "userknn",
+    "hybridcf",
+    "ials",
+    "easemarkov",
+    "gru4rec",
+    "bert4rec",
+]
 ContentCandidateName = Literal["content", "twotower"]
-LearnerName = Literal["frame-sequence", "alignment", "tuned-text"]
+LearnerName = Literal["frame-sequence", "alignment", "tuned-text", "tuned-frames"]
 
 
 class Evaluate(Section):
@@ -256,7 +286,9 @@ class Params(Section):
 
     name: Name | None = None
     seed: int = 0
-    candidates: list[CandidateName] = Field(default_factory=lambda: list(get_args(CandidateName)))
+    candidates: list[CandidateName] = Field(
+        default_factory=lambda: list[CandidateName](["popularity", "itemknn", "ease", "sasrec"])
+    )
     content_candidates: list[ContentCandidateName] = Field(default_factory=list)
     validation: Validate = Validate()
     prepare: Prepare = Prepare()

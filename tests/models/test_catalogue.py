@@ -18,9 +18,9 @@ def test_a_recommender_comes_by_its_name_and_loads_by_it(tmp_path):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(
-        ValueError, match=r"one of popularity, itemknn, ease, sasrec, content, twotower\. Received: 'als'"
-    ):
+    classical = "userknn, hybridcf, ials, easemarkov"
+    names = f"popularity, itemknn, ease, sasrec, content, twotower, {classical}, gru4rec, bert4rec"
+    with pytest.raises(ValueError, match=rf"one of {names}\. Received: 'als'"):
         recommender("als", None)
 
 

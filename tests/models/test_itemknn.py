@@ -49,7 +49,7 @@ def test_a_catalogue_of_one_video_has_no_neighbours(watched):
 
 def test_blocks_change_nothing(monkeypatch):
     whole = table(shrink=1.0, neighbours=2)
-    monkeypatch.setattr("models.itemknn.ENTRIES_A_BLOCK", 5)
+    monkeypatch.setattr("models.neighbours.ENTRIES_A_BLOCK", 5)
     np.testing.assert_array_equal(table(shrink=1.0, neighbours=2), whole)
 
 

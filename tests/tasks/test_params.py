@@ -36,7 +36,11 @@ def test_the_tree_is_frozen():
         ("train.ease.l2=lots", "train.ease.l2: input should be a valid number. Received: 'lots'"),
         ("train.ease.l2=0", "train.ease.l2: input should be greater than 0. Received: 0"),
         ("seed=1.5", "seed: input should be a valid integer. Received: 1.5"),
-        ("candidates=[bert]", "candidates.0: input should be 'popularity', 'itemknn', 'ease' or 'sasrec'"),
+        (
+            "candidates=[bert]",
+            "candidates.0: input should be 'popularity', 'itemknn', 'ease', 'sasrec', 'userknn', 'hybridcf', "
+            "'ials', 'easemarkov', 'gru4rec' or 'bert4rec'. Received: 'bert'",
+        ),
         ("evaluate.primary=ndcg@11", "primary must be one of"),
         ("name=Home Feed", "name: string should match pattern"),
         ("seed", "--set takes key=value, such as train.ease.l2=100. Received: 'seed'"),
