@@ -149,6 +149,7 @@ def worker() -> None:
 def recommend(
     user: Annotated[str, typer.Option(help="The viewer's id.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many videos.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Name the watched videos that carried each one.")] = False,
     name: NameOption = None,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +159,7 @@ def recommend(
 
     live = Live.open(name)
     head, bundle = live.bundle()
-    answer = bundle.recommend(user, k=k)
+    answer = bundle.recommend(user, k=k, explain=explain)
     row = {"user": user, "release": head.release, "seq": head.seq, "reason": answer.reason}
     row["signature"] = live.signature(head.release)
     show(row | {"videos": answer.videos}, show_recommended, as_json=as_json)

@@ -128,14 +128,25 @@ def show_recommended(console: Console, answer: Mapping[str, Any]) -> None:
     user = escape(answer["user"])
     if answer["reason"] == "popular":
         console.print(f"[yellow]Viewer {user} is unknown to the live release: the popular list.[/]")
-    table = _table("#", "video", "title", "score", wrapped=("video",))
+    explained = any("because" in video for video in answer["videos"])
+    columns = ("#", "video", "title", "score", *(["because of"] if explained else []))
+    table = _table(*columns, wrapped=("video",))
     table.title = f"Viewer {user}, release {answer['release'][:12]}"
+    room = max((console.width - BESIDE_TITLE) // (2 if explained else 1), 20)
     for rank, video in enumerate(answer["videos"], start=1):
-        title = Text(" ".join((video.get("title") or "").split()))
-        title.truncate(max(console.width - BESIDE_TITLE, 20), overflow="ellipsis")
-        table.add_row(str(rank), _cell(video["video_id"]), title, _cell(video["score"]))
+        cells: list[Text | str] = [_on_one_line(video.get("title") or "", room), _cell(video["score"])]
+        if explained:
+            titles = (each.get("title") or str(each["video_id"]) for each in video["because"])
+            cells.append(Text("\n").join(_on_one_line(title, room) for title in titles))
+        table.add_row(str(rank), _cell(video["video_id"]), *cells, end_section=explained)
     table.caption = f"signed by {escape(answer['signature'])}"
     console.print(table)
+
+
+def _on_one_line(title: str, room: int) -> Text:
+    text = Text(" ".join(title.split()))
+    text.truncate(room, overflow="ellipsis")
+    return text
 
 
 def show_releases(console: Console, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from infra.errors import BadInput
 from models.catalogue import load
+from models.explain import contributions
 from models.protocol import Recommender
 from models.search import Index
 from models.sequences import Sequences
 from tasks.schema import Users, Videos
 
+REASONS = 3  # watched videos that are named for each recommended one, at most
 INTEGER = re.compile("-?[0-9]{1,19}")
 
 
@@ -64,8 +66,13 @@ class Bundle:
         """All that viewers have watched as positives."""
         return Sequences.load(self.folder / "sequences")
 
-    def recommend(self, user: str, *, k: int) -> Recommended:
+    def recommend(self, user: str, *, k: int, explain: bool = False) -> Recommended:
         """`k` videos for the viewer with id `user`; the popular list when the release has not met that id.
+
+        Args:
+            user: id.
+            k: length of the list.
+            explain: add `because` to each video: the watched ones that carried it, and what each added to its score.
 
         Raises:
             BadInput: `k` is outside 1..videos.
@@ -78,7 +85,22 @@ class Bundle:
         history = self.sequences.take(np.array([viewer]))
         videos, scores = self.index.search(self.model.viewer_vectors(history), seen=history, k=k)
         found = videos[0] >= 0
-        return Recommended("history", self._rows(videos[0][found], scores[0][found]))
+        rows = self._rows(videos[0][found], scores[0][found])
+        if explain:
+            reasons = self._reasons(history, videos[0][found])
+            rows = [row | {"because": because} for row, because in zip(rows, reasons, strict=True)]
+        return Recommended("history", rows)
+
+    def _reasons(self, history: Sequences, videos: NDArray[np.integer]) -> list[list[dict[str, object]]]:
+        """For each of `videos` the watched ones that added most to its score, most first."""
+        watched, parts, exact = contributions(self.model, history, videos)
+        reasons = []
+        for added in parts:
+            most = np.argsort(-added, kind="stable")[:REASONS]
+            carried = most[added[most] > 0]
+            rows = self._rows(watched[carried], added[carried])
+            reasons.append([row | {"exact": exact} for row in rows])
+        return reasons
 
     def answer_somebody(self) -> None:
         """Load model and index and answer the first viewer: what a release does once before it goes live."""

@@ -136,6 +136,19 @@ def test_recommendations_keep_their_titles_on_one_line() -> None:
     assert rows(printed)[3][3] == "1e-06"
 
 
+def test_why_stands_beside_each_recommendation() -> None:
+    because = [{"video_id": 5, "title": "Heat (1995)", "score": 0.5, "exact": True}]
+    because += [{"video_id": "six", "title": None, "score": 0.25, "exact": True}]
+    videos = [{"video_id": 1, "title": "Ronin (1998)", "score": 0.75, "because": because}]
+    videos += [{"video_id": 2, "title": "Babe (1995)", "score": 0.0, "because": []}]
+    answer = {"user": "1", "release": RELEASE, "seq": 7, "reason": "history", "videos": videos, "signature": "f00"}
+    assert rows(seen(show_recommended, answer)) == [
+        ["1", "1", "Ronin (1998)", "0.75", "Heat (1995)"],
+        ["", "", "", "", "six"],
+        ["2", "2", "Babe (1995)", "0", ""],
+    ]
+
+
 def test_an_unknown_viewer_is_told_so() -> None:
     answer = {"user": "[x]", "release": RELEASE, "seq": 7, "reason": "popular", "videos": [], "signature": "f00"}
     assert seen(show_recommended, answer).startswith("Viewer [x] is unknown to the live release: the popular list.\n")

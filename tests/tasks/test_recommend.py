@@ -54,6 +54,13 @@ def test_a_known_viewer_gets_what_they_have_not_seen(bundle):
     assert answer.videos[0]["score"] == pytest.approx(2 / np.sqrt(6) + 0.5, abs=1e-6)
 
 
+def test_why_names_the_watched_videos_that_carried_each_one(bundle):
+    first, second = bundle.recommend("1", k=2, explain=True).videos
+    why = [(each["video_id"], each["score"], each["exact"]) for each in first["because"]]
+    assert why == [(11, pytest.approx(2 / np.sqrt(6), abs=1e-6), True), (10, 0.5, True)]
+    assert second["because"] == []  # nobody watched 13 with either
+
+
 @pytest.mark.parametrize("user", ["5", "-1", "ada", "", "9" * 30, "\u0661"])
 def test_an_unknown_viewer_gets_the_popular_list(bundle, user):
     answer = bundle.recommend(user, k=3)
