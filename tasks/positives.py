@@ -6,10 +6,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.params import Positives, Prepare
+from tasks.params import Grades, Positives, Prepare
 from tasks.schema import Events, Videos
 
 INDEX = "__index__"
+WEIGHT = "__weight__"
 
 
 @dataclass(frozen=True)
@@ -21,30 +22,35 @@ class Pairs:
         viewers: `[events]` int64, viewer numbers, ascending.
         videos: `[events]` int64, rows of the vocabulary.
         times: `[events]` int64, milliseconds.
+        weights: `[events]` float32, how strong each is, 1 at least.
     """
 
     ids: pl.Series
     viewers: NDArray[np.int64]
     videos: NDArray[np.int64]
     times: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
     def where(self, keep: NDArray[np.bool_]) -> "Pairs":
         """The positives under the mask `keep` `[events]`."""
-        return Pairs(self.ids, self.viewers[keep], self.videos[keep], self.times[keep])
+        return Pairs(self.ids, self.viewers[keep], self.videos[keep], self.times[keep], self.weights[keep])
 
 
 def find_positives(events: pl.LazyFrame, videos: pl.DataFrame, params: Prepare) -> Pairs:
     """The positives among `events`, which are sorted by user and time and whose videos are all rows of `videos`."""
     known = videos.select(c for c in (Videos.ID, Videos.DURATION_SECONDS) if c in videos.columns).with_row_index(INDEX)
     joined = events.join(known.lazy(), on=Videos.ID, how="left", maintain_order="left")
-    positive = is_positive(params.positives, joined.collect_schema().names())
+    columns = joined.collect_schema().names()
+    weight = strength(params.grades, params.positives, columns).alias(WEIGHT)
     milliseconds = pl.col(Events.TIME).dt.epoch("ms")
-    found = joined.filter(positive).select(Events.USER, INDEX, milliseconds).collect()
+    positive = joined.filter(is_positive(params.positives, columns))
+    found = positive.select(Events.USER, INDEX, milliseconds, weight).collect()
     pairs = Pairs(
         ids=found[Events.USER].unique(maintain_order=True),
         viewers=found[Events.USER].rle_id().to_numpy().astype(np.int64),
         videos=found[INDEX].to_numpy().astype(np.int64),
         times=found[Events.TIME].to_numpy(),
+        weights=found[WEIGHT].to_numpy(),
     )
     return often_enough(_firsts(pairs, len(videos)), params)
 
@@ -57,12 +63,28 @@ def is_positive(rules: Positives, columns: list[str]) -> pl.Expr:
     if rules.rating_at_least is not None:
         chosen.append(pl.col(Events.RATING) >= rules.rating_at_least)
     if rules.watch_ratio_at_least is not None:
-        # A duration of 0 is an unknown one.
-        duration = pl.when(pl.col(Videos.DURATION_SECONDS) > 0).then(Videos.DURATION_SECONDS)
-        chosen.append(pl.col(Events.WATCH_SECONDS) / duration >= rules.watch_ratio_at_least)
+        chosen.append(_share_watched() >= rules.watch_ratio_at_least)
     usable = [rule.fill_null(False) for rule in chosen if set(rule.meta.root_names()) <= set(columns)]
     positive = pl.any_horizontal(pl.lit(not chosen), *usable)
     return positive & ~pl.col(Events.DISLIKED).fill_null(False) if Events.DISLIKED in columns else positive
+
+
+def strength(grades: Grades, rules: Positives, columns: list[str]) -> pl.Expr:
+    """A positive's weight, float32, from its own event alone: what the viewer did later is not known yet."""
+    done = {Events.LIKED: grades.liked, Events.FOLLOWED: grades.followed}
+    done |= {Events.COMMENTED: grades.commented, Events.SHARED: grades.shared}
+    terms = [pl.col(name).cast(pl.Float64) * weight for name, weight in done.items() if weight]
+    if grades.rating:
+        terms.append((pl.col(Events.RATING) - (rules.rating_at_least or 0.0)).clip(lower_bound=0.0) * grades.rating)
+    if grades.finished:
+        terms.append(_share_watched().clip(0.0, 1.0) * grades.finished)
+    usable = [term.fill_null(0.0) for term in terms if set(term.meta.root_names()) <= set(columns)]
+    return pl.sum_horizontal(pl.lit(1.0), *usable).cast(pl.Float32)
+
+
+def _share_watched() -> pl.Expr:
+    """Seconds watched over the video's length; null where either is unknown, as a length of 0 is."""
+    return pl.col(Events.WATCH_SECONDS) / pl.when(pl.col(Videos.DURATION_SECONDS) > 0).then(Videos.DURATION_SECONDS)
 
 
 def often_enough(pairs: Pairs, params: Prepare) -> Pairs:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from infra.errors import Refused
-from tasks.params import Positives, Prepare
+from tasks.params import Grades, Positives, Prepare
 from tasks.positives import find_positives
 from tasks.quarantine import EVENT_KEY, event_rules, separate
 from tasks.split import HOLDOUT
@@ -96,6 +96,36 @@ def test_which_events_are_positives(rules: Positives, kept: list[int]) -> None:
     videos = pl.DataFrame({"video_id": list(range(7)), "duration_seconds": lengths})
     params = Prepare(positives=rules, min_viewer_events=1)
     assert find_positives(log.lazy(), videos, params).videos.tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("grades", "weights"),
+    [
+        (Grades(), [1.0, 1.0, 1.0, 1.0]),
+        (Grades(liked=0.5, shared=2.0, followed=9.0), [3.5, 1.0, 1.5, 1.0]),
+        (Grades(rating=2.0), [4.0, 1.0, 1.0, 2.0]),
+        (Grades(finished=1.0), [1.5, 2.0, 1.0, 1.0]),
+    ],
+)
+def test_how_strong_a_positive_is(grades: Grades, weights: list[float]) -> None:
+    log = watched(
+        *((1, video, video) for video in range(4)),
+        liked=[True, False, True, None],
+        shared=[True, None, False, False],
+        rating=[5.0, 3.5, None, 4.0],
+        watch_seconds=[5.0, 99.0, 9.0, None],
+    )
+    videos = pl.DataFrame({"video_id": [0, 1, 2, 3], "duration_seconds": [10.0, 10.0, 0.0, 10.0]})
+    rules = Positives(liked=True, rating_at_least=3.5)
+    found = find_positives(log.lazy(), videos, Prepare(positives=rules, grades=grades, min_viewer_events=1))
+    assert found.weights.tolist() == weights
+
+
+def test_only_the_event_that_made_a_video_a_positive_says_how_strong_it_is() -> None:
+    log = watched((1, 5, 0), (1, 5, 1), (1, 6, 2), shared=[False, True, True])
+    videos = pl.DataFrame({"video_id": [5, 6]})
+    found = find_positives(log.lazy(), videos, Prepare(grades=Grades(shared=1.0), min_viewer_events=1))
+    assert (found.videos.tolist(), found.weights.tolist()) == ([0, 1], [1.0, 2.0])
 
 
 def test_a_rule_on_a_column_that_is_not_there_never_holds(tmp_path: Path) -> None:
