@@ -1,10 +1,14 @@
 """The next frame from those before: a GRU or an LSTM over frame features, learned without labels.
 
-Two heads look at the recurrent state h after frame t. With z the frame's features in the space of the principal
+Two heads look at recurrent states after frame t. With z the frame's features in the space of the principal
 components of the training frames, and c the centres of a codebook over it (`models.codebook`):
 
     regression   y = z_t + D h                                           trained by |y - z_(t+1)|^2
-    softmax      p(code) ~ exp(-e^s |z_t + C h - c_code|^2 + b [code is z_t's])    by cross-entropy with z_(t+1)'s code
+    softmax      p(code) ~ exp(-e^s |z_t + C g - c_code|^2 + b [code is z_t's])    by cross-entropy with z_(t+1)'s code
+
+h is the state of a cell that reads z_t and the move z_t - z_(t-1), g that of one that reads the move alone. Where a
+scene lies helps to say where it goes next, but only in scenes that training knew: with g the softmax holds for clips
+it never saw, with h it did not (docs/content.md).
 
 D and C start at zero and b at a code's log odds of staying in the training clips, so that the untrained network copies
 the last frame, and training adds the change. The softmax asks for a place among the centres and not for a code by its
@@ -224,6 +228,7 @@ class Network(RepeatableModel):
         self.code_weight = params.code_weight
         recurrent = {"gru": layers.GRU, "lstm": layers.LSTM}[params.cell]
         self.recurrent = recurrent(params.units, return_sequences=True, name="recurrent")
+        self.moving = recurrent(params.units, return_sequences=True, name="moving")
         self.noise = layers.GaussianNoise(params.noise, name="noise")
         self.dropout = layers.Dropout(params.dropout, name="dropout")
         self.change = layers.Dense(params.dim, kernel_initializer="zeros", name="change")
@@ -235,17 +240,14 @@ class Network(RepeatableModel):
     def call(self, inputs: Any, training: bool = False) -> Any:
         """As the class says."""
         points = inputs["points"]
-        states = self.recurrent(self._seen(self.noise(points, training=training)))
-        kept = self.dropout(states, training=training)
+        noisy = self.noise(points, training=training)
+        moves = noisy - ops.concatenate([noisy[:, :1], noisy[:, :-1]], axis=1)
+        states = self.recurrent(ops.concatenate([noisy, moves], axis=-1))
+        kept, moved = (self.dropout(each, training=training) for each in (states, self.moving(moves)))
         now = self._nearness(points)
         stays = ops.one_hot(ops.argmax(now, axis=-1), now.shape[-1])
-        logits = ops.exp(self.sharpness) * self._nearness(points + self.choice(kept)) + self.stillness * stays
+        logits = ops.exp(self.sharpness) * self._nearness(points + self.choice(moved)) + self.stillness * stays
         return {"points": points + self.change(kept), "logits": logits, "states": states}
-
-    def _seen(self, points: Any) -> Any:
-        """`[batch, length, 2 dim]`: where a frame lies, and how far that is from the frame before."""
-        before = ops.concatenate([points[:, :1], points[:, :-1]], axis=1)
-        return ops.concatenate([points, points - before], axis=-1)
 
     def _nearness(self, points: Any) -> Any:
         """`[batch, length, codes]`: minus the mean squared difference to each centre, less what all have in common."""
