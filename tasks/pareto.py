@@ -14,5 +14,4 @@ def pareto_front(quality: NDArray[np.float64], costs: NDArray[np.float64]) -> ND
     figures = np.column_stack([-quality, costs])
     no_worse = (figures[:, None] <= figures[None]).all(axis=-1)
     better = (figures[:, None] < figures[None]).any(axis=-1)
-    front: NDArray[np.bool_] = ~(no_worse & better).any(axis=0)
-    return front
+    return np.array(~(no_worse & better).any(axis=0), np.bool_)
