@@ -22,7 +22,7 @@ from tasks.cut_clips import FROM_CLIPS, cut_clips
 from tasks.encoded import ABSENT, CATALOGUE, FACTS, Encoded
 from tasks.media.sources import MediaSource, media_source
 from tasks.media.watch import watch
-from tasks.modality import Modality
+from tasks.modality import Modality, left
 from tasks.params import Encode, Text, load_params
 from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
 from tasks.schema import Videos
@@ -30,7 +30,7 @@ from tasks.shelves import Shelves, open_shelves
 from tasks.stage import read_json, stage, write_json
 from tasks.tag import tag
 from tasks.texts import WRITTEN, fused, written
-from tasks.vector_store import VectorStore, content_keys
+from tasks.vector_store import Known, VectorStore, content_keys
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,13 @@ def encode(
     Raises:
         BadInput: an encoder cannot be opened.
     """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     encoder = text_encoder(params.text, shelves.encoders)
-    watched = watch(catalogue, params.media, shelves, media, encoder)
+    watched = watch(catalogue, params.media, shelves, media, encoder, out=out)
     found = dict(watched.modalities)
     if params.text and encoder:
-        found["text"] = encode_text(watched.catalogue, watched.texts, params.text, encoder, shelves.vectors)
+        found["text"] = encode_text(watched.catalogue, watched.texts, params.text, encoder, shelves.vectors, out=out)
     _write(out, watched.catalogue, found, watched.absent)
     bare = np.all([np.isnan(one.vectors[:, 0]) for one in found.values()], axis=0) if found else np.ones(1)
     figures = {name: one.facts() | {"made": one.made} for name, one in found.items()}
@@ -85,18 +87,29 @@ def encode_text(
     params: Text,
     encoder: Encoder[str],
     vectors: VectorStore,
+    *,
+    out: Path,
 ) -> Modality:
-    """All text fields as one modality; each field's text is kept by its own digest.
+    """All text fields as one modality, left as `out/text.npy`; each field's text is kept by its own digest.
 
     Args:
         catalogue: one row a video.
         heard: the fields that are no columns, by name `[videos]`, `""` where there is none.
+        params: the fields' weights.
+        encoder: of the texts.
+        vectors: where what has been encoded is found and kept.
+        out: folder.
     """
     weights = {name: weight for name, weight in params.fields if weight and name in (*WRITTEN, *heard)}
     texts = {name: heard[name] if name in heard else written(catalogue, name) for name in weights}
-    made, tables = _field_vectors(texts, encoder, vectors)
+    made, known, rows = _known_texts(texts, encoder, vectors)
+
+    def block(videos: NDArray[np.int64]) -> NDArray[np.float32]:
+        return fused({name: known.take(of[videos]) for name, of in rows.items()}, weights)
+
     spelled = json.dumps([encoder.digest, weights], sort_keys=True)
-    return Modality(fused(tables, weights), hashlib.sha256(spelled.encode()).hexdigest(), encoder.licence, made)
+    table = left(out / "text.npy", catalogue.height, encoder.dim, block)
+    return Modality(table, hashlib.sha256(spelled.encode()).hexdigest(), encoder.licence, made)
 
 
 def text_encoder(params: Text | None, cache: Path) -> Encoder[str] | None:
@@ -117,10 +130,10 @@ def _opened(model: str, prefix: str, max_tokens: int, cache: Path) -> Encoder[st
     return open_text_encoder(model, prefix=prefix, max_tokens=max_tokens, cache=cache)
 
 
-def _field_vectors(
+def _known_texts(
     texts: Mapping[str, Sequence[str]], encoder: Encoder[str], vectors: VectorStore
-) -> tuple[int, dict[str, NDArray[np.float32]]]:
-    """How many texts were encoded now, and by field `[videos, dim]`, NaN where there is no text."""
+) -> tuple[int, Known, dict[str, NDArray[np.int64]]]:
+    """How many texts were encoded now, all of them, and by field the row of each video's, -1 where there is no text."""
     distinct = sorted({text for field in texts.values() for text in field} - {""})
     keys = content_keys([hashlib.sha256(text.encode()).hexdigest() for text in distinct])
     made = 0
@@ -135,15 +148,10 @@ def _field_vectors(
 
         known = vectors.fill(encoder.digest, encoder.dim, keys, encode_some)
     rows = dict(zip(distinct, known.rows(keys).tolist(), strict=True)) | {"": -1}
-    table = np.concatenate([known.vectors, np.full((1, encoder.dim), np.nan, np.float32)])
-    return made, {name: table[[rows[text] for text in field]] for name, field in texts.items()}
+    return made, known, {name: np.array([rows[text] for text in field], np.int64) for name, field in texts.items()}
 
 
 def _write(out: Path, catalogue: pl.DataFrame, found: Mapping[str, Modality], absent: pl.DataFrame) -> None:
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    for name, modality in found.items():
-        np.save(out / f"{name}.npy", modality.vectors, allow_pickle=False)
     catalogue.write_parquet(out / CATALOGUE)
     absent.write_parquet(out / ABSENT)
     write_json(out / FACTS, {"modalities": {name: modality.facts() for name, modality in found.items()}})
@@ -154,6 +162,8 @@ def main() -> None:
     params, settings = load_params(Path("params.yaml")), Settings()
     if not params.reads_content:
         nothing = pl.DataFrame(schema={Videos.ID: pl.Int64})
+        shutil.rmtree(paths.ENCODED, ignore_errors=True)
+        paths.ENCODED.mkdir(parents=True)
         _write(paths.ENCODED, nothing, {}, nothing)
         write_json(paths.ENCODE_METRICS, {"videos": 0})
         return

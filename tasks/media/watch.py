@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from models.encoders.protocol import Encoder
 from tasks.media.notes import NoteTaker, on_screen, spoken
-from tasks.media.senses import senses
+from tasks.media.senses import Sense, senses
 from tasks.media.sources import MediaSource
 from tasks.media.understand import Perceived, Understanding
-from tasks.modality import Modality
+from tasks.modality import Modality, left
 from tasks.params import Media
 from tasks.schema import Videos
 from tasks.shelves import Shelves
@@ -45,9 +46,15 @@ class Watched:
 
 
 def watch(
-    catalogue: pl.DataFrame, params: Media, shelves: Shelves, source: MediaSource | None, sentences: Encoder[str] | None
+    catalogue: pl.DataFrame,
+    params: Media,
+    shelves: Shelves,
+    source: MediaSource | None,
+    sentences: Encoder[str] | None,
+    *,
+    out: Path,
 ) -> Watched:
-    """Everything that `params` asks of the files in the column `media`; nothing where there are none.
+    """Everything that `params` asks of the files in the column `media`, vectors in `out`; nothing where there are none.
 
     Raises:
         BadInput: a network cannot be opened.
@@ -67,22 +74,19 @@ def watch(
     )
     return Watched(
         whole,
-        {
-            sense.name: _modality(sense.name, seen, contents, sense.encoder, sense.licence)
-            for sense in understanding.senses
-        },
+        {sense.name: _modality(sense, seen, contents, out) for sense in understanding.senses},
         _texts(seen, contents),
         _absent(catalogue, list(_missing(catalogue, told, faults, contents, seen))),
     )
 
 
-def _modality(name: str, seen: Perceived, contents: Sequence[str | None], encoder: str, licence: str) -> Modality:
-    known = seen.vectors[name]
-    table = np.concatenate([known.vectors, np.full((1, known.vectors.shape[1]), np.nan, np.float32)])
+def _modality(sense: Sense, seen: Perceived, contents: Sequence[str | None], out: Path) -> Modality:
+    known = seen.vectors[sense.name]
     rows = np.full(len(contents), -1, np.int64)
     has = [at for at, content in enumerate(contents) if content]
     rows[has] = known.rows(content_keys([content for content in contents if content]))
-    return Modality(table[rows], encoder, licence, seen.made)
+    table = left(out / f"{sense.name}.npy", len(contents), sense.dim, lambda videos: known.take(rows[videos]))
+    return Modality(table, sense.encoder, sense.licence, seen.made)
 
 
 def _texts(seen: Perceived, contents: Sequence[str | None]) -> dict[str, list[str]]:
