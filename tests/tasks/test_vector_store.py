@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import Refused
-from infra.stores import FolderStore
+from infra.settings import Settings
+from infra.stores import FolderStore, open_store
 from tasks.vector_store import VectorStore, content_keys
 
 ENCODER = "ab" * 32
@@ -79,10 +80,11 @@ def test_a_killed_run_loses_one_shard_at_most(vectors):
     assert sorted(done.asked + rest.asked) == [0, 1, 2, 3, 4, 5]
 
 
-def test_another_machine_finds_them(vectors, tmp_path):
+def test_another_machine_finds_them(store_url, tmp_path):
+    here, there = (VectorStore(open_store(store_url, Settings()), tmp_path / name) for name in ("here", "there"))
     keys = keys_of("a", "b")
-    made = vectors.fill(ENCODER, 2, keys, Counting(keys))
-    elsewhere = VectorStore(FolderStore(tmp_path / "store"), tmp_path / "other-cache").known(ENCODER, 2)
+    made = here.fill(ENCODER, 2, keys, Counting(keys))
+    elsewhere = there.known(ENCODER, 2)
     assert elsewhere.take(np.arange(2)).tobytes() == made.take(np.arange(2)).tobytes()
     assert elsewhere.keys.tobytes() == made.keys.tobytes()
 
