@@ -166,6 +166,23 @@ def recommend(
 
 
 @app.command()
+def profile(
+    user: Annotated[str, typer.Option(help="The viewer's id.")],
+    private: Annotated[bool, typer.Option("--private", help="Leave out what was watched and when.")] = False,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the live release knows of a viewer: interests, activity, habits."""
+    from flows.live import Live
+    from flows.profile_view import show_profile
+    from flows.view import show
+
+    head, bundle = Live.open(name).bundle()
+    told = bundle.profile(user, private=private)
+    show({"user": None if private else user, "release": head.release} | told, show_profile, as_json=as_json)
+
+
+@app.command()
 def video(
     video: Annotated[str, typer.Argument(help="The video's id.")], name: NameOption = None, as_json: Json = False
 ) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from models.explain import contributions
 from models.protocol import Recommender
 from models.search import Index
 from models.sequences import Sequences
+from tasks.profile import viewer_profile
 from tasks.schema import Users, Videos
 
 REASONS = 3  # watched videos that are named for each recommended one, at most
@@ -101,6 +103,13 @@ class Bundle:
             rows = self._rows(watched[carried], added[carried])
             reasons.append([row | {"exact": exact} for row in rows])
         return reasons
+
+    def profile(self, user: str, *, private: bool) -> dict[str, Any]:
+        """As `tasks.profile.viewer_profile`. Raises `BadInput` when the release has not met the id `user`."""
+        viewer = self._viewer(user)
+        if viewer is None or not self.sequences.lengths[viewer]:
+            raise BadInput(f"The live release knows no viewer of that id. Received: {user!r}")
+        return viewer_profile(viewer, self.sequences, self.vocabulary, private=private)
 
     def answer_somebody(self) -> None:
         """Load model and index and answer the first viewer: what a release does once before it goes live."""

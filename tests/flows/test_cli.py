@@ -21,6 +21,7 @@ COMMANDS = (
     "schedule",
     "worker",
     "recommend",
+    "profile",
     "refresh",
     "video",
     "encode",
@@ -119,6 +120,25 @@ def test_recommend_excludes_what_was_watched_and_names_titles(live: Path, source
     table = run_cli(live, "recommend", "--user", str(user), "-k", "5", env={"COLUMNS": "120"})
     assert table.returncode == 0, said(table)
     assert all(video["title"][:30] in table.stdout for video in shown["videos"])
+
+
+def test_why_and_who(live: Path, source: Path) -> None:
+    import polars as pl
+
+    log = pl.concat(pl.read_csv(file) for file in (source / "events").rglob("*.csv")).filter(pl.col("rating") >= 3.5)
+    user = log["user_id"][-1]
+    watched = set(log.filter(pl.col("user_id") == user)["video_id"])
+    shown = answer(live, "recommend", "--user", str(user), "-k", "3", "--explain")
+    for video in shown["videos"]:
+        assert video["because"]
+        assert {each["video_id"] for each in video["because"]} <= watched
+        assert sum(each["score"] for each in video["because"]) <= video["score"] + 1e-5
+    known = answer(live, "profile", "--user", str(user))
+    assert known["activity"]["videos"] == len(watched)
+    assert {video["video_id"] for video in known["newest"]} <= watched
+    hidden = answer(live, "profile", "--user", str(user), "--private")
+    assert (hidden["user"], "newest" in hidden) == (None, False)
+    assert "knows no viewer of that id. Received: 'nobody'" in told(live, "profile", "--user", "nobody", code=2)
 
 
 @pytest.mark.parametrize("user", ["4711000", "nobody", "-1", "²", "99999999999999999999999"])
