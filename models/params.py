@@ -139,6 +139,8 @@ class Gru4RecParams(SequenceParams):
 
     cell: Literal["gru", "lstm"] = "gru"
     layers: Positive = 1
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
 
 
 class Bert4RecParams(TransformerParams):
@@ -153,8 +155,10 @@ class Bert4RecParams(TransformerParams):
     max_length: Annotated[int, Field(ge=2)] = 50
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     last_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    epochs: Positive = 400
-    patience: Positive = 30
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    epochs: Positive = 200
+    patience: Positive = 25
     jit_compile: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Histories as the fixed-size windows of tokens that a transformer reads. Windows end at the right edge."""
+"""Histories as the fixed-size windows of tokens that sequence models read. Windows end at the right edge."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ def start_token(n_videos: int) -> int:
 def pad_token(n_videos: int) -> int:
     """The token left of everything, which is attended to by nothing."""
     return n_videos + 1
+
+
+def mask_token(n_videos: int) -> int:
+    """The token in place of a video that is to be told from those around it."""
+    return n_videos + 2
 
 
 def training_windows(histories: Sequences, *, length: int, n_videos: int) -> tuple[Tokens, Tokens]:
@@ -48,6 +53,18 @@ def training_windows(histories: Sequences, *, length: int, n_videos: int) -> tup
     inputs[rows, columns] = previous
     targets[rows, columns] = histories.videos
     return inputs, targets
+
+
+def whole_windows(histories: Sequences, *, length: int, n_videos: int) -> Tokens:
+    """`[windows, length]` int32, as `training_windows` cuts: each event in one, the start token where it has room."""
+    inputs, targets = training_windows(histories, length=length, n_videos=n_videos)
+    return np.concatenate([inputs[:, 1:], targets[:, -1:]], axis=1)
+
+
+def pads_last(rows: Tokens, *, pad: int) -> Tokens:
+    """`[windows, length]`: the same rows with every `pad` behind what it stood before."""
+    order = np.argsort(rows == pad, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1)
 
 
 def newest_window(histories: Sequences, *, length: int, n_videos: int) -> Tokens:

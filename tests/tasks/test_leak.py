@@ -16,7 +16,10 @@ from tasks.stage import write_json
 from tasks.train import train
 from tests.tasks.prepared_folder import leave_movielens
 
-SASREC = {"dim": 8, "blocks": 1, "heads": 1, "max_length": 8, "epochs": 1, "jit_compile": False}
+SMALL = {"dim": 8, "max_length": 8, "epochs": 1, "jit_compile": False}
+TRANSFORMER = SMALL | {"blocks": 1, "heads": 1}
+TRAIN = {"sasrec": TRANSFORMER, "bert4rec": TRANSFORMER, "gru4rec": SMALL, "ials": {"factors": 8, "iterations": 2}}
+CLASSICAL = ["popularity", "itemknn", "userknn", "hybridcf", "ials", "ease", "easemarkov"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def with_canaries(folder, out):
 
 def steps(prepared, out, candidate):
     """What training and the index leave, by file."""
-    params = parse_params({"name": "leak", "candidates": [candidate], "train": {"sasrec": SASREC}}, where="here")
+    params = parse_params({"name": "leak", "candidates": [candidate], "train": TRAIN}, where="here")
     model, index = out / "candidates" / candidate, out / "index"
     train(candidate, prepared, model, out / "train.json", params=params, checkpoints=out / "checkpoints")
     write_json(out / "evaluations" / f"{candidate}.json", {"metrics": {"ndcg@10": 0.1}})
@@ -52,7 +55,7 @@ def steps(prepared, out, candidate):
     return {file.name: file.read_bytes() for file in sorted(files)}
 
 
-@pytest.mark.parametrize("candidate", ["popularity", "itemknn", "ease", "sasrec"])
+@pytest.mark.parametrize("candidate", [*CLASSICAL, "sasrec", "gru4rec", "bert4rec"])
 def test_no_step_reads_the_holdout(movielens, tmp_path, candidate):
     other = with_canaries(movielens, tmp_path / "canaries")
     assert steps(movielens, tmp_path / "a", candidate) == steps(other, tmp_path / "b", candidate)
