@@ -4,7 +4,9 @@ Batch normalisation keeps the statistics that it came with: those of a few video
 pictures, and a batch that normalised itself would give a frame another vector than the encoder does.
 """
 
+import json
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -156,4 +158,16 @@ def save_frame_encoder(folder: Path, *, model: str, tuned: Tuned) -> Path:
         # Keras 3 asks NumPy 2 for a model's weights in a deprecated way
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
         network.save(path)
+    _forget_when(path)
     return path
+
+
+def _forget_when(path: Path) -> None:
+    """Take out of a `.keras` file when it was written, so that equal networks are equal bytes."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in sorted(archive.namelist())}
+    told = json.loads(parts["metadata.json"])
+    parts["metadata.json"] = json.dumps(told | {"date_saved": ""}, sort_keys=True).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
