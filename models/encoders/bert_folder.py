@@ -10,13 +10,15 @@ from typing import Any
 
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
-from models.encoders.brought import loading, pickle_in
+from models.encoders.brought import PICKLES, loading, pickle_in
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 VOCABULARY = "vocab.txt"
+
+UNREAD = PICKLES | {".h5"}  # a text encoder has safetensors
 
 # What keras-hub's BERT computes and takes from no config: another value would load and give other vectors in silence.
 FIXED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
@@ -79,7 +81,7 @@ class BertFolder:
 
     def _tokenizer(self) -> Tokenizer:
         path = self.path / self._tokenizer_file
-        with loading(f"{path} ({path.stat().st_size} bytes) is no tokeniser"):
+        with loading(f"{path} is no tokeniser", received=f"{path.stat().st_size} bytes"):
             if self._tokenizer_file == TOKENIZER:
                 return Tokenizer.from_file(str(path))
             lowercase = _mapping(self.path / TOKENIZER_CONFIG).get("do_lower_case", True)
@@ -96,7 +98,7 @@ def open_bert_folder(path: Path) -> BertFolder:
     """
     if not path.is_dir():
         raise ValueError(f"A text encoder is minilm, e5 or a local folder. Received: {path}")
-    if pickle := pickle_in(path):
+    if pickle := pickle_in(path, UNREAD):
         raise ValueError(f"A text encoder's folder must hold no pickle. Received: {pickle}")
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():

@@ -150,5 +150,5 @@ def load_backbone(folder: BertFolder) -> Any:
     from models import backend  # noqa: F401, I001 - first: it loads Keras quietly, on the backend that is asked for
     import keras_hub
 
-    with loading(f"The weights of the text encoder in {folder.path} do not load"):
+    with loading("The weights of a text encoder do not load", received=str(folder.path)):
         return keras_hub.models.BertBackbone.from_preset(str(folder.path))

@@ -80,4 +80,5 @@ def finished(
     outcome = retrain(project, source, env={"NIGHTREEL_REMOTE": str(folder / "remote")})
     assert outcome["status"] == "released"
     assert_at_rest(project)
-    return FinishedNight(project, folder / "remote", outcome, state(project, outcome["run"]))
+    untouched = Path(shutil.copytree(project, folder / "untouched", symlinks=True))
+    return FinishedNight(project, untouched, folder / "remote", outcome, state(project, outcome["run"]))

@@ -73,7 +73,7 @@ class Audited:
 @pytest.fixture(scope="module")
 def grown(finished: FinishedNight, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     """A copy of the finished night whose ledger goes on to entry 5."""
-    project = Path(shutil.copytree(finished.project, tmp_path_factory.mktemp("grown") / "project"))
+    project = Path(shutil.copytree(finished.untouched, tmp_path_factory.mktemp("grown") / "project"))
     audited = Audited(project, str(finished.outcome["release"]))
     with pytest.MonkeyPatch.context() as patch:
         _stand_in(project, patch)
