@@ -11,13 +11,27 @@ from flows.view import show_fields
 from lineage.moments import minute
 
 BAR = 30  # characters of a bar for the largest share
+LABELS = {
+    "level": "more active than, share of viewers",
+    "videos_a_day": "videos on an active day",
+    "videos": "videos",
+    "days": "active days",
+    "first": "first",
+    "last": "last",
+    "sessions": "sessions",
+    "median_videos": "videos a session, median",
+    "median_minutes": "minutes a session, median",
+    "usual_hour_utc": "usual hour (UTC)",
+    "mean_weight": "weight of a positive, mean",
+    "everybody": "everybody's",
+}
 
 
 def show_profile(console: Console, known: Mapping[str, Any]) -> None:
     """Activity, sessions and feedback as lines, interests as bars, the newest videos as a table."""
     fields = {"viewer": known["user"], "release": known["release"]}
     for part in ("activity", "sessions", "feedback"):
-        fields |= {name.replace("_", " "): value for name, value in known[part].items()}
+        fields |= {LABELS[name]: value for name, value in known[part].items()}
     show_fields(console, fields)
     for name, interests in known["interests"].items():
         if interests:

@@ -21,8 +21,10 @@ NEWEST = [{"video_id": 7, "title": "Heat [cut]", "at": "2024-10-04T12:00:00Z"}]
 
 def test_interests_are_bars_and_nothing_is_markup():
     printed = seen(show_profile, KNOWN | {"newest": NEWEST})
-    assert "viewer          [u]1" in printed
-    assert "usual hour utc  21" in printed
+    fields = dict(line.split("  ", 1) for line in printed.splitlines() if "  " in line and "│" not in line)
+    assert fields["viewer"].strip() == "[u]1"
+    assert fields["usual hour (UTC)"].strip() == "21"
+    assert fields["everybody's"].strip() == "1"
     lines = {line.split("│")[1].strip(): line for line in printed.splitlines() if line.count("│") == 4}
     assert [lines[name].count("█") for name in ("[Sci-Fi]", "Drama", "War")] == [30, 10, 1]
     assert "75.0%" in lines["[Sci-Fi]"]
@@ -31,5 +33,5 @@ def test_interests_are_bars_and_nothing_is_markup():
 
 def test_a_private_profile_names_nobody():
     printed = seen(show_profile, KNOWN | {"user": None})
-    assert "viewer" not in printed
+    assert not any(line.startswith("viewer  ") for line in printed.splitlines())
     assert "Newest" not in printed
