@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from models.memory import available_bytes
+from models.one_thread import one_blas_thread
 from models.protocol import Diverged
 
 # Rows of the dense matrix that are worked on at once; the matrix itself, 4 bytes times videos squared, is the peak.
@@ -61,8 +62,9 @@ def inverse_of(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         Diverged: the matrix is not positive definite in float32.
     """
     # LAPACK counts in columns: to it, the transposed view of a row-ordered array is the array itself.
-    factor, failed = lapack.spotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
-    inverse, _ = lapack.spotri(factor, lower=True, overwrite_c=True)
+    with one_blas_thread():
+        factor, failed = lapack.spotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
+        inverse, _ = lapack.spotri(factor, lower=True, overwrite_c=True)
     symmetric: NDArray[np.float32] = inverse.T
     if failed or not (symmetric.diagonal() > 0).all():
         raise Diverged("its matrix is not positive definite in float32: raise l2")

@@ -12,7 +12,6 @@ events is left out: the solver, of the library implicit, has one constant.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ import scipy.sparse as sp
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.recommender_base import ModelFitError
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
+from models.one_thread import one_blas_thread
 from models.params import IalsParams
 from models.protocol import Diverged, Training
 from models.sequences import Sequences
@@ -104,7 +103,7 @@ class Ials:
 
 def _solver(params: IalsParams, *, seed: int | None = None) -> AlternatingLeastSquares:
     """implicit's, without its conjugate gradients, which stop before the solution."""
-    with _blas().limit(limits=1, user_api="blas"):  # it warns of more threads as soon as it is made
+    with one_blas_thread():  # it warns of more threads as soon as it is made
         return AlternatingLeastSquares(
             factors=params.factors,
             regularization=params.l2,
@@ -112,12 +111,6 @@ def _solver(params: IalsParams, *, seed: int | None = None) -> AlternatingLeastS
             use_cg=False,
             random_state=seed,
         )
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """Found once: a look through all that the process has loaded takes longer than a viewer's vector."""
-    return ThreadpoolController()
 
 
 @contextmanager
@@ -128,7 +121,7 @@ def _repeatable() -> Iterator[None]:
         Diverged: implicit found no solution.
     """
     try:
-        with _blas().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             yield
     except (ModelFitError, ValueError) as error:
         raise Diverged(f"its normal equations have no solution: lower alpha or raise l2 ({error})") from error
