@@ -80,5 +80,4 @@ def finished(
     outcome = retrain(project, source, env={"NIGHTREEL_REMOTE": str(folder / "remote")})
     assert outcome["status"] == "released"
     assert_at_rest(project)
-    untouched = Path(shutil.copytree(project, folder / "untouched", symlinks=True))
-    return FinishedNight(project, untouched, folder / "remote", outcome, state(project, outcome["run"]))
+    return FinishedNight(project, folder / "remote", outcome, state(project, outcome["run"]))

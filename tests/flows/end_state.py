@@ -19,13 +19,9 @@ from lineage.releases import Releases
 
 @dataclass(frozen=True)
 class FinishedNight:
-    """A night that ended well: its project, its DVC remote, what `retrain` printed, and the state it left.
-
-    `untouched` is a copy of the project as it was then: in `project` tests run nights under other names.
-    """
+    """A night that ended well: its project, its DVC remote, what `retrain` printed, and the state it left."""
 
     project: Path
-    untouched: Path
     remote: Path
     outcome: dict[str, Any]
     state: dict[str, Any]

@@ -21,13 +21,19 @@ from tests.lineage.test_signing import OTHER
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
+NAME = ("--name", "files")
+
 
 @dataclass(frozen=True)
 class Audited:
-    """A finished night's home of which every byte may be changed, with a ledger of five entries."""
+    """A finished night's home of which every byte may be changed, with a ledger of five entries.
+
+    Tests before these may have run nights of other recommenders there: what is asked is asked of this `run`.
+    """
 
     project: Path
     release: str
+    run: str
 
     @property
     def home(self) -> Path:
@@ -49,8 +55,7 @@ class Audited:
 
     def dvc_object(self, out: str, file: str) -> Path:
         """The cached object of `file` in the folder `out` that dvc.lock names."""
-        (run,) = (self.home / "runs").iterdir()
-        stages = yaml.safe_load((run / "checkout/dvc.lock").read_text())["stages"].values()
+        stages = yaml.safe_load((self.home / "runs" / self.run / "checkout/dvc.lock").read_text())["stages"].values()
         (folder,) = (o["md5"] for stage in stages for o in stage.get("outs", []) if o["path"] == out)
         listed = json.loads(self._object(folder).read_bytes())
         return self._object({one["relpath"]: one["md5"] for one in listed}[file])
@@ -73,8 +78,8 @@ class Audited:
 @pytest.fixture(scope="module")
 def grown(finished: FinishedNight, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     """A copy of the finished night whose ledger goes on to entry 5."""
-    project = Path(shutil.copytree(finished.untouched, tmp_path_factory.mktemp("grown") / "project"))
-    audited = Audited(project, str(finished.outcome["release"]))
+    project = Path(shutil.copytree(finished.project, tmp_path_factory.mktemp("grown") / "project"))
+    audited = Audited(project, str(finished.outcome["release"]), str(finished.outcome["run"]))
     with pytest.MonkeyPatch.context() as patch:
         _stand_in(project, patch)
         live = Live.open("files")
@@ -90,7 +95,7 @@ def grown(finished: FinishedNight, tmp_path_factory: pytest.TempPathFactory) -> 
 def audited(grown: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Audited:
     project = Path(shutil.copytree(grown.project, tmp_path / "project"))
     _stand_in(project, monkeypatch)
-    return Audited(project, grown.release)
+    return Audited(project, grown.release, grown.run)
 
 
 def _stand_in(project: Path, patch: pytest.MonkeyPatch) -> None:
@@ -169,7 +174,7 @@ def test_a_flipped_byte_in_a_landed_file_in_the_runs_dvc_lock_and_in_the_index(a
     (index,) = (audited.home / "store/snapshots/files").glob("*/users.parquet")
     flip(landed)
     flip(index)
-    (run,) = (audited.home / "runs").iterdir()
+    run = audited.home / "runs" / audited.run
     lock = run / "checkout/dvc.lock"
     lock.write_text(lock.read_text().replace("nfiles: 2", "nfiles: 3", 1))
     assert [found[:2] for found in audited.findings()] == [
@@ -270,17 +275,17 @@ def test_an_alias_that_somebody_moved(audited: Audited) -> None:
 
 
 def test_the_command_exits_with_1_and_names_what_differs(audited: Audited) -> None:
-    holds = run_cli(audited.project, "audit", "verify")
+    holds = run_cli(audited.project, "audit", "verify", *NAME)
     assert holds.returncode == 0, said(holds)
     assert "HOLDS  files" in holds.stdout
     flip(audited.blob("model/weights.safetensors"))
-    fails = run_cli(audited.project, "audit", "verify", audited.release[:10], "--json")
+    fails = run_cli(audited.project, "audit", "verify", audited.release[:10], *NAME, "--json")
     assert fails.returncode == 1, said(fails)
     (finding,) = json.loads(fails.stdout)["findings"]
     assert finding["what"].startswith("model/weights.safetensors of release ")
-    recommended = run_cli(audited.project, "recommend", "--user", "1")
+    recommended = run_cli(audited.project, "recommend", "--user", "1", *NAME)
     assert recommended.returncode == 0, said(recommended)  # this machine has a whole copy of its own
     shutil.rmtree(audited.home / "releases")
-    refused = run_cli(audited.project, "recommend", "--user", "1")
+    refused = run_cli(audited.project, "recommend", "--user", "1", *NAME)
     assert refused.returncode == 1
     assert "model/weights.safetensors differs" in " ".join(refused.stderr.split())
