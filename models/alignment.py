@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from models.backend import keras
 from models.checkpoint import Checkpoint
 from models.components import PARTS, Components, Features, fit_components, unit
-from models.learning import digest_of, named_weights, set_named_weights, start, train, trained_on
-from models.network_state import RepeatableModel
+from models.learning import digest_of, start, train, trained_on
+from models.network_state import RepeatableModel, named_weights, set_named_weights
 from models.params import AlignmentParams
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
 

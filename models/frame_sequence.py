@@ -34,14 +34,12 @@ from models.codebook import fit_codebook, nearest_code
 from models.components import PARTS, Components, Features, fit_components, unit
 from models.learning import (
     digest_of,
-    named_weights,
-    set_named_weights,
     shuffled,
     start,
     train,
     trained_on,
 )
-from models.network_state import RepeatableModel
+from models.network_state import RepeatableModel, named_weights, set_named_weights
 from models.params import FrameSequenceParams
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backend import array_of, describe_device, keras, memory_exhaustion_diverges, repeatable, software
+from models.backend import describe_device, memory_exhaustion_diverges, repeatable, software
 from models.checkpoint import Checkpoint
-from models.network_state import reseed, take_up, training_state, weights_of
+from models.network_state import compile_with_adam, reseed, take_up, training_state, weights_of
 from models.params import LoopParams
 from models.protocol import Diverged
 from models.weights import Arrays
@@ -74,7 +74,7 @@ def train(
         Diverged: loss or weights left the finite numbers, or memory ran out.
     """
     with memory_exhaustion_diverges():
-        _compile(network, params)
+        compile_with_adam(network, learning_rate=params.learning_rate, jit_compile=params.jit_compile, clip=params.clip)
         progress = _begin(network, judge, checkpoint)
         while len(progress.epochs) < params.epochs and len(progress.epochs) - progress.best_epoch < params.patience:
             epoch = len(progress.epochs) + 1
@@ -97,26 +97,10 @@ def start(seed: int) -> None:
     repeatable(seed)
 
 
-def named_weights(network: Any) -> Arrays:
-    """Copies of the network's weights by path."""
-    return {weight.path: array_of(weight) for weight in network.weights}
-
-
-def set_named_weights(network: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Set what `named_weights` gave."""
-    network.set_weights([arrays[weight.path] for weight in network.weights])
-
-
 def shuffled(arrays: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """The rows of all `arrays` in one drawn order."""
     order = rng.permutation(len(next(iter(arrays.values()))))
     return {name: array[order] for name, array in arrays.items()}
-
-
-def _compile(network: Any, params: LoopParams) -> None:
-    adam = keras.optimizers.Adam(params.learning_rate, clipnorm=params.clip)
-    network.compile(optimizer=adam, jit_compile=params.jit_compile)
-    network.optimizer.build(network.trainable_variables)
 
 
 def _begin(network: Any, judge: Judge, checkpoint: Checkpoint | None) -> Progress:

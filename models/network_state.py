@@ -1,9 +1,10 @@
 """A network as training sees it: repeatable steps, draws decided by seed and epoch, a state that can be taken up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.backend import array_of, keras
 from models.early_stopping import Weights
@@ -30,6 +31,29 @@ class RepeatableModel(keras.Model):  # type: ignore[misc]
 def weights_of(network: Any) -> Weights:
     """Copies of the network's weights."""
     return [array_of(weight) for weight in network.weights]
+
+
+def named_weights(network: Any) -> Arrays:
+    """Copies of the network's weights by path."""
+    return {weight.path: array_of(weight) for weight in network.weights}
+
+
+def set_named_weights(network: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Set what `named_weights` gave; `arrays` may hold more."""
+    network.set_weights([arrays[weight.path] for weight in network.weights])
+
+
+def compile_with_adam(network: Any, *, learning_rate: float, jit_compile: bool, clip: float | None = None) -> None:
+    """Compile the built `network`, and make the optimizer's variables, which a checkpoint sets.
+
+    Args:
+        network: built.
+        learning_rate: of Adam.
+        jit_compile: whether XLA compiles the steps.
+        clip: largest norm of a weight's gradient.
+    """
+    network.compile(optimizer=keras.optimizers.Adam(learning_rate, clipnorm=clip), jit_compile=jit_compile)
+    network.optimizer.build(network.trainable_variables)
 
 
 def training_state(network: Any, best: Weights) -> Arrays:

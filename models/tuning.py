@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from models.backend import array_of, keras
+from models.backend import keras
 from models.checkpoint import Checkpoint
 from models.learning import Progress, start, train, trained_on
-from models.network_state import RepeatableModel
+from models.network_state import RepeatableModel, named_weights
 from models.params import TunedParams
 
 HEAD = "head.safetensors"
@@ -193,7 +193,7 @@ class Tuned:
 
     def save_head(self, folder: Path) -> None:
         """Write the head's weights, by which the tuned encoder was judged, beside it."""
-        save_file({weight.path: array_of(weight) for weight in self.head.weights}, folder / HEAD)
+        save_file(named_weights(self.head), folder / HEAD)
 
 
 def tune(

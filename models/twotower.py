@@ -1,7 +1,6 @@
 """Two-tower recommender (`models.two_towers`): a new video is ranked by its content, an old one by its id as well."""
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -13,36 +12,33 @@ from models.backend import (
     array_of,
     describe_device,
     grow_memory,
-    keras,
     memory_exhaustion_diverges,
     repeatable,
     software,
 )
-from models.checkpoint import Checkpoint, training_key
+from models.batches import VIEWERS_A_BATCH, filled
+from models.checkpoint import training_key
 from models.decay import DAY_MS
-from models.early_stopping import METRIC, EarlyStopping, judged_viewers, ndcg
+from models.early_stopping import EarlyStopping
 from models.embedded import Embedded, content_of
 from models.modality import Modality, Rows, Table, modalities_of, modality_arrays, modality_names
-from models.network_state import reseed, take_up, training_state, weights_of
+from models.network_state import compile_with_adam, named_weights, set_named_weights
 from models.params import TwoTowerParams
-from models.protocol import Diverged, Training
-from models.ranking import top_k
+from models.protocol import Training
 from models.recent import CONTEXT, Recent, shuffled_ties
 from models.sequences import Sequences
+from models.stopped_training import train_until_stopped, validation_metric
 from models.two_towers import NEVER, TwoTowers
 from models.video_content import VideoContent
-from models.weights import WEIGHTS, Arrays, load_arrays, load_config, save_weights
+from models.weights import WEIGHTS, load_arrays, load_config, save_weights
 
 NAME = "twotower"
 TRAINED = "trained"
 
-# One batch shape for all videos, and two for viewers (one, many): a row's bits then depend on that row alone.
+# One batch shape for all videos: a row's bits then depend on that row alone.
 VIDEOS_A_BATCH = 1024
-VIEWERS_A_BATCH = 256
 
 Batch = dict[str, NDArray[Any]]
-
-log = logging.getLogger(__name__)
 
 
 class TwoTower(Embedded):
@@ -77,7 +73,9 @@ class TwoTower(Embedded):
             repeatable(data.seed)
             self._look_at(data, content)
             self._build()
-            self._compile()
+            compile_with_adam(
+                self._network, learning_rate=self.params.learning_rate, jit_compile=self.params.jit_compile
+            )
             stopping = self._train(data, content)
             self._network.set_weights(stopping.best)
             self._table = self.embed(content)
@@ -113,8 +111,7 @@ class TwoTower(Embedded):
 
     def save_towers(self, folder: Path) -> None:
         """Write `weights.safetensors` and `config.json`."""
-        arrays = {weight.path: array_of(weight) for weight in self._network.weights}
-        arrays |= modality_arrays(self._modalities) | {TRAINED: self._trained}
+        arrays = named_weights(self._network) | modality_arrays(self._modalities) | {TRAINED: self._trained}
         dims = {name: len(modality.mean) for name, modality in self._modalities.items()}
         config = {"params": self.params.model_dump(mode="json"), "videos": self.n_videos, "dims": dims}
         save_weights(folder, recommender=NAME, arrays=arrays, config=config | {"encoders": self.encoders})
@@ -130,7 +127,7 @@ class TwoTower(Embedded):
         paths = [weight.path for weight in loaded._network.weights]
         named = modality_names(loaded.encoders)
         arrays = load_arrays(folder / WEIGHTS, names=[*paths, *named, TRAINED])
-        loaded._network.set_weights([arrays[path] for path in paths])
+        set_named_weights(loaded._network, arrays)
         loaded._modalities = modalities_of({name: arrays[name] for name in named})
         loaded._trained = arrays[TRAINED]
         return loaded
@@ -157,11 +154,6 @@ class TwoTower(Embedded):
         targets |= {"weight": np.ones(1, np.float32), "history": np.zeros((1, length), np.int32)}
         self._network(videos | told | targets)
 
-    def _compile(self) -> None:
-        adam = keras.optimizers.Adam(self.params.learning_rate)
-        self._network.compile(optimizer=adam, jit_compile=self.params.jit_compile)
-        self._network.optimizer.build(self._network.trainable_variables)
-
     def _video_inputs(self, content: VideoContent, rows: Rows) -> Batch:
         """What the video tower reads of `rows` `[n]` of the catalogue."""
         known = np.zeros(len(rows), np.bool_)
@@ -181,31 +173,23 @@ class TwoTower(Embedded):
         return {"freshness": told, "context": recent.context(histories.times)}
 
     def _train(self, data: Training, content: VideoContent) -> EarlyStopping:
-        """Epoch after epoch, from the checkpoint on where there is one of this training."""
-        stopping = EarlyStopping(self.params.patience)
-        checkpoint = Checkpoint(data.checkpoints, self._key(data, content))
-        if kept := checkpoint.load():
-            self._take_up(*kept, stopping)
-        judged = judged_viewers(data)
-        while len(stopping.epochs) < self.params.epochs and not stopping.stopped:
-            epoch = len(stopping.epochs) + 1
-            metrics = {"loss": self._epoch(data, content, epoch)} | self._judge(data, content, judged)
-            stopping.after_epoch(metrics, weights_of(self._network))
-            checkpoint.save(*self._state(stopping))
-            data.on_epoch(epoch, self.params.epochs, metrics)
-        return stopping
+        return train_until_stopped(
+            self._network,
+            data,
+            limits=self.params,
+            key=self._key(data, content),
+            name=NAME,
+            epoch=lambda epoch: self._epoch(data, content, epoch),
+            judge=lambda viewers: self._judge(data, content, viewers),
+        )
 
     def _epoch(self, data: Training, content: VideoContent, epoch: int) -> float:
         """One pass over all events in an order that seed and epoch decide; the mean loss."""
-        reseed(self._network, seed=data.seed, epoch=epoch)
         total, weight = 0.0, 1e-9
         for batch in self._batches(data, content, epoch):
             weight += float(batch["weight"].sum())
             total += float(self._network.train_on_batch(batch, batch["weight"])) * float(batch["weight"].sum())
-        loss = total / weight
-        if not np.isfinite(loss) or not all(np.isfinite(weight).all() for weight in weights_of(self._network)):
-            raise Diverged(f"loss or weights are not finite after epoch {epoch}: lower learning_rate")
-        return loss
+        return total / weight
 
     def _batches(self, data: Training, content: VideoContent, epoch: int) -> Iterator[Batch]:
         """Every event once, as what comes after those before it; all batches of one shape."""
@@ -230,16 +214,10 @@ class TwoTower(Embedded):
             yield videos | {name: filled(array, size) for name, array in told.items()}
 
     def _judge(self, data: Training, content: VideoContent, viewers: NDArray[np.int64]) -> dict[str, float]:
-        """The validation metric, where there is a validation set."""
-        if not len(viewers):
-            return {}
-        self._table = self.embed(content, rows=np.arange(self.n_videos))
-        seen = data.train.take(viewers)
-        try:
-            lists, _ = top_k(self.viewer_vectors(seen), self._table, seen, 10)
-        except ValueError as error:
-            raise Diverged(f"{error}: lower learning_rate") from error
-        return {METRIC: ndcg(lists, data.valid.take(viewers))}
+        """The validation metric, where there is a validation set, by the vocabulary as it is embedded now."""
+        if len(viewers):
+            self._table = self.embed(content, rows=np.arange(self.n_videos))
+        return validation_metric(self, data, viewers)
 
     def _key(self, data: Training, content: VideoContent) -> str:
         """Of everything that decides the weights: times and content too."""
@@ -249,22 +227,6 @@ class TwoTower(Embedded):
             digest.update(np.ascontiguousarray(content.vectors[name][: self.n_videos]).tobytes())
         params = self.params.model_dump(mode="json") | {"encoders": self.encoders, "content": digest.hexdigest()}
         return training_key(data, params=params, software=software())
-
-    def _state(self, stopping: EarlyStopping) -> tuple[Arrays, dict[str, Any]]:
-        return training_state(self._network, stopping.best), {
-            "epochs": stopping.epochs,
-            "best_epoch": stopping.best_epoch,
-        }
-
-    def _take_up(self, arrays: Arrays, facts: dict[str, Any], stopping: EarlyStopping) -> None:
-        stopping.best = take_up(arrays, self._network)
-        stopping.epochs, stopping.best_epoch = facts["epochs"], facts["best_epoch"]
-        log.info("twotower goes on after epoch %d, from its checkpoint", len(stopping.epochs))
-
-
-def filled(rows: NDArray[Any], size: int) -> NDArray[Any]:
-    """`[size, ...]`: `rows`, and rows of zeros below, so that batches have one shape and XLA compiles once."""
-    return np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
 
 
 def _log(popularity: NDArray[np.float64]) -> NDArray[np.float32]:
