@@ -126,7 +126,7 @@ def rows_of(
             save_text_encoder(Path(folder), source=encoder.folder.path, tuned=tuned)
             opened = _opened(folder, cache, prefix=encoder.prefix)
             vectors = Texts(opened, texts, max_tokens=params.max_tokens).vectors(task.held_out)
-        figures = task.judge(tuned, vectors, material, params=told, seed=SEED)
+        figures = task.judge(tuned, vectors, material, margin=told.margin)
         if at == 0:
             yield "pretrained", figures["baseline"]["pretrained"], " | | | "
         gate = "passed" if figures["passed"] else "refused"

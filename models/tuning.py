@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from models.backend import keras
 from models.checkpoint import Checkpoint
 from models.learning import Progress, start, train, trained_on
-from models.network_state import RepeatableModel, named_weights
+from models.network_state import RepeatableModel, named_weights, weights_of
 from models.params import TunedParams
 
 HEAD = "head.safetensors"
@@ -184,11 +184,13 @@ class Tuned:
     Attributes:
         body: as the material made it, trained; None where it did not change (`frozen`).
         head: trained.
+        frozen: the head as it was fitted over the encoder as it came, which the other modes begin from.
         facts: device, software, epochs and the best of them.
     """
 
     body: Any | None
     head: Any
+    frozen: Any
     facts: dict[str, Any]
 
     def save_head(self, folder: Path) -> None:
@@ -212,7 +214,8 @@ def tune(
     head = goal.head(material.dim)
     progress = _fit_head(head, material, goal, params, seed)
     if params.mode == "frozen":
-        return Tuned(None, head, trained_on(progress))
+        return Tuned(None, head, head, trained_on(progress))
+    fitted = weights_of(head)
     network = Network(material.body(layers=None if params.mode == "full" else params.layers), head)
     network(_inputs(material, goal.train.take(np.arange(1))))
     every = np.concatenate(list(goal.valid.sides.values()))
@@ -225,7 +228,9 @@ def tune(
         seed=seed,
         checkpoint=checkpoint,
     )
-    return Tuned(network.body, head, trained_on(progress))
+    frozen = goal.head(material.dim)
+    frozen.set_weights(fitted)
+    return Tuned(network.body, head, frozen, trained_on(progress))
 
 
 def _fit_head(head: Head, material: Material, goal: Goal, params: TunedParams, seed: int) -> Progress:

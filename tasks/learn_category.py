@@ -8,8 +8,8 @@ import polars as pl
 
 from models.classification import accuracy, macro_f1
 from models.params import TunedParams
-from models.tuning import Material, Parts, Rows, Tuned, Vectors, split_by_key, tune
-from models.tuning_category import Categories, Labels
+from models.tuning import Material, Parts, Rows, Tuned, Vectors, split_by_key
+from models.tuning_category import Categories, Choice, Labels
 from tasks.learn_checks import judge_tuned
 from tasks.learn_job import NothingToLearn
 from tasks.schema import Videos
@@ -58,19 +58,15 @@ class ByCategory:
         _refuse_empty(parts, what)
         return cls(rows, Categories.of(labels, parts, count=len(names)), parts.held_out, names, labels)
 
-    def judge(
-        self, tuned: Tuned, vectors: Vectors, material: Material, *, params: TunedParams, seed: int
-    ) -> dict[str, Any]:
+    def judge(self, tuned: Tuned, vectors: Vectors, material: Material, *, margin: float) -> dict[str, Any]:
         """Against the pretrained encoder with a head of its own. See `tasks.learn_tuned.Task`."""
-        as_it_came = params.model_copy(update={"mode": "frozen"})
-        pretrained = tune(material, self.goal, params=as_it_came, seed=seed)
-        measure = self._scores(tuned, vectors)
-        baseline = self._scores(pretrained, material.vectors(self.held_out))
-        judged = judge_tuned(measure, baseline, vectors=vectors, dim=material.dim, margin=params.margin)
+        measure = self._scores(tuned.head, vectors)
+        baseline = self._scores(tuned.frozen, material.vectors(self.held_out))
+        judged = judge_tuned(measure, baseline, vectors=vectors, dim=material.dim, margin=margin)
         return {"measure": measure, "baseline": {"pretrained": baseline}, "categories": self.names} | judged
 
-    def _scores(self, tuned: Tuned, vectors: Vectors) -> dict[str, float]:
-        truth, told = self.labels[self.held_out], tuned.head.predict_labels(vectors)
+    def _scores(self, head: Choice, vectors: Vectors) -> dict[str, float]:
+        truth, told = self.labels[self.held_out], head.predict_labels(vectors)
         found = {"macro_f1": macro_f1(truth, told), "accuracy": accuracy(truth, told)}
         return found | {"texts": float(len(truth))}
 

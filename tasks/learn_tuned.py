@@ -38,17 +38,14 @@ class Task(Protocol):
     def held_out(self) -> Rows:
         """Of `rows`: who judges."""
 
-    def judge(
-        self, tuned: Tuned, vectors: Vectors, material: Material, *, params: TunedParams, seed: int
-    ) -> dict[str, Any]:
+    def judge(self, tuned: Tuned, vectors: Vectors, material: Material, *, margin: float) -> dict[str, Any]:
         """Figures and verdict.
 
         Args:
-            tuned: the head that it is judged under.
+            tuned: the heads that it and the pretrained encoder are judged under.
             vectors: of the held-out videos, by the tuned encoder as it was opened again.
             material: all videos under the pretrained encoder.
-            params: of the learner.
-            seed: of every draw.
+            margin: the least by which it is to be better.
         """
 
 
@@ -112,7 +109,7 @@ def _judged(
     job: Job, task: Task, tuned: Tuned, vectors: Vectors, material: Material, params: TunedParams
 ) -> dict[str, Any]:
     tuned.save_head(job.out)
-    judged = task.judge(tuned, vectors, material, params=params, seed=job.seed)
+    judged = task.judge(tuned, vectors, material, margin=params.margin)
     return {"task": params.task, "mode": params.mode} | judged | tuned.facts
 
 

@@ -59,15 +59,13 @@ class ByWatching:
             raise NothingToLearn(f"Each part must have {params.min_pairs} pairs that were watched. Received: {told}")
         return cls(rows, goal, parts.held_out, np.searchsorted(parts.held_out, held_out))
 
-    def judge(
-        self, tuned: Tuned, vectors: Vectors, material: Material, *, params: TunedParams, seed: int
-    ) -> dict[str, Any]:
+    def judge(self, tuned: Tuned, vectors: Vectors, material: Material, *, margin: float) -> dict[str, Any]:
         """Against the pretrained encoder's own cosine. See `tasks.learn_tuned.Task`."""
         under_head, alone, before = (
             partners_found(told, self.pairs)
             for told in (tuned.head.turned(vectors), vectors, material.vectors(self.held_out))
         )
-        judged = judge_partners(under_head, alone, before, vectors=vectors, dim=material.dim, margin=params.margin)
+        judged = judge_partners(under_head, alone, before, vectors=vectors, dim=material.dim, margin=margin)
         return {"measure": under_head | {"encoder": alone}, "baseline": {"pretrained": before}} | judged
 
 
