@@ -1,7 +1,6 @@
 """What learners see of the catalogue's media: clips at an even rate, whole and cropped, and a few pictures of each."""
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tasks.encoded import Encoded
 from tasks.media.sources import MediaSource
 from tasks.params import Params
 from tasks.schema import Videos
+from tasks.stage import new_folder
 
 # The learners that need clips, those that need pictures, and all of them.
 OF_CLIPS = frozenset({"frame-sequence", "alignment"})
@@ -31,8 +31,7 @@ def cut_clips(encoded: Encoded, source: MediaSource | None, out: Path, *, params
     That is `out/CONTENT.npz` (`tasks.clips.Clip`) and `out/pictures/CONTENT.npy`, `[pictures, 224, 224, 3]` uint8.
     `out` is made anew. A file that cannot be decoded is left out: `encode` has told of it.
     """
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    new_folder(out)
     catalogue = encoded.catalogue
     if source is None or Videos.MEDIA_DIGEST not in catalogue.columns or params.encode.media.frames is None:
         return 0

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +26,7 @@ from tasks.params import Encode, Text, load_params
 from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
 from tasks.schema import Videos
 from tasks.shelves import Shelves, open_shelves
-from tasks.stage import read_json, stage, write_json
+from tasks.stage import new_folder, read_json, stage, write_json
 from tasks.tag import tag
 from tasks.texts import WRITTEN, fused, written
 from tasks.vector_store import Known, VectorStore, content_keys
@@ -65,8 +64,7 @@ def encode(
     Raises:
         BadInput: an encoder cannot be opened.
     """
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    new_folder(out)
     encoder = text_encoder(params.text, shelves.encoders)
     watched = watch(catalogue, params.media, shelves, media, encoder, out=out)
     found = dict(watched.modalities)
@@ -162,8 +160,7 @@ def main() -> None:
     params, settings = load_params(Path("params.yaml")), Settings()
     if not params.reads_content:
         nothing = pl.DataFrame(schema={Videos.ID: pl.Int64})
-        shutil.rmtree(paths.ENCODED, ignore_errors=True)
-        paths.ENCODED.mkdir(parents=True)
+        new_folder(paths.ENCODED)
         _write(paths.ENCODED, nothing, {}, nothing)
         write_json(paths.ENCODE_METRICS, {"videos": 0})
         return

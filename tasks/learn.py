@@ -24,7 +24,7 @@ from tasks.learn_job import Job, NothingToLearn
 from tasks.learn_measures import measure_next_frames, measure_views
 from tasks.learn_tuned import learn_tuned_frames, learn_tuned_text
 from tasks.params import Text, load_params
-from tasks.stage import stage, write_json
+from tasks.stage import new_folder, stage, write_json
 
 CHECKPOINTS = Path(".checkpoints")
 RESAMPLES = 2000
@@ -53,8 +53,7 @@ def learn(name: str, job: Job, metrics: Path) -> dict[str, Any]:
     if name not in LEARNERS:
         raise BadInput(f"A learner is one of {', '.join(LEARNERS)}. Received: {name}")
     began = time.perf_counter()
-    rmtree(job.out, ignore_errors=True)
-    job.out.mkdir(parents=True)
+    new_folder(job.out)
     try:
         figures = LEARNERS[name](job)
     except (Diverged, MemoryError) as error:

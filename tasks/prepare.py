@@ -1,7 +1,6 @@
 """Prepare: vocabularies, viewers' sequences as memory-mapped arrays, and the split."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from tasks.positives import Pairs, find_positives
 from tasks.schema import Events, Videos
 from tasks.snapshot_index import index_snapshot
 from tasks.split import HOLDOUT, TRAIN, VALID, split_digest, split_positives
-from tasks.stage import stage, write_json
+from tasks.stage import new_folder, stage, write_json
 
 FIRST_SEEN = "first_seen"
 TRAIN_EVENTS = "train_events"
@@ -122,8 +121,7 @@ def _write(
     split: NDArray[np.uint8],
     facts: Mapping[str, Any],
 ) -> None:
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    new_folder(out)
     videos.write_parquet(out / "videos.parquet")
     viewers.to_frame(Events.USER).write_parquet(out / "viewers.parquet")
     sequences.save(out / "sequences")

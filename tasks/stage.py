@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,12 @@ def stage(main: Callable[..., None]) -> None:
     sys.stdout.flush()
     logging.shutdown()
     os._exit(0)  # all is written, and TensorFlow would take more than a second to take itself apart
+
+
+def new_folder(path: Path) -> None:
+    """Make the folder `path`, without what an earlier run left in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
 
 
 def write_json(path: Path, content: object) -> None:

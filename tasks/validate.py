@@ -1,7 +1,6 @@
 """Validate: accepted rows, quarantined rows with a reason each, Data Docs; a data set fault stops the run."""
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -25,7 +24,7 @@ from tasks.quarantine import (
 from tasks.raw import read_raw, schema_faults
 from tasks.schema import Events, Videos
 from tasks.snapshot import Check, event_checks, table_checks
-from tasks.stage import read_json, stage, write_json
+from tasks.stage import new_folder, read_json, stage, write_json
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +50,7 @@ def validate(
         Refused: the data set as a whole is not fit; names the check, the figure and the bound.
     """
     for folder in (accepted, quarantine, docs):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        new_folder(folder)
     as_of = date.fromisoformat(read_json(landed)["as_of"])
     frames, faults = read_raw(raw)
     faults = faults or schema_faults(frames)
