@@ -137,23 +137,15 @@ class Ledger:
                 that this machine has seen are gone.
             Untrusted: its signature is required, and missing, wrong or foreign.
         """
-        seq = self._newest()
-        if self._witness:
-            self._witness.compare(self.name, seq, self._bytes)
-        if not seq:
-            return None
-        entry = self._linked(seq)
-        if self._trust and self._trust.required:
-            self.check_signature(entry, self._trust)
-        return entry
+        return self._head(self._seen())
 
     def proven_head(self) -> Entry | None:
         """The newest entry as in `head`, and every link up to it: what is asked before anything is loaded.
 
         The links are followed from the first entry, or from the one up to which the witness saw them hold.
         """
-        head = self.head()
-        seen = self._witness.seen(self.name) if self._witness else None
+        seen = self._seen()
+        head = self._head(seen)
         previous = self._bytes(seen.seq) if seen else None
         for seq in range(seen.seq + 1 if seen else 1, head.seq + 1 if head else 1):
             data = self._bytes(seq)
@@ -259,6 +251,20 @@ class Ledger:
 
     def _key(self, seq: int) -> str:
         return f"{LEDGERS}{self.name}/{seq:08d}.json"
+
+    def _seen(self) -> Seen | None:
+        return self._witness.seen(self.name) if self._witness else None
+
+    def _head(self, seen: Seen | None) -> Entry | None:
+        seq = self._newest()
+        if self._witness and seen:
+            self._witness.compare(self.name, seen, seq, self._bytes)
+        if not seq:
+            return None
+        entry = self._linked(seq)
+        if self._trust and self._trust.required:
+            self.check_signature(entry, self._trust)
+        return entry
 
     def _newest(self) -> int:
         """The newest number: gallop and bisect by `exists`, then ask the store for anything behind it."""

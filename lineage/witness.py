@@ -1,5 +1,6 @@
 """How far this machine has proven each ledger: what shows that the newest entries of a chain were cut off."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,24 +30,24 @@ class Witness:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def compare(self, name: str, newest: int, entry: Callable[[int], bytes]) -> None:
+    def compare(self, name: str, seen: Seen, newest: int, entry: Callable[[int], bytes]) -> None:
         """Hold the ledger `name`, whose newest number is `newest`, against what was seen.
 
         Args:
             name: the recommender.
+            seen: read before the ledger was, since others append and prove meanwhile.
             newest: 0 for an empty ledger.
             entry: the bytes of an entry by its number.
 
         Raises:
             Rewritten: entries that were seen are gone or changed.
         """
-        seen = self.seen(name)
-        if seen and newest < seen.seq:
+        if newest < seen.seq:
             raise Rewritten(
                 f"The ledger of {name} ends with entry {newest}, although this machine has seen entry {seen.seq}: "
                 f"entries were removed from the store. Restore them; what was seen is noted in {self._folder / name}."
             )
-        if seen and sha256(entry(seen.seq)) != seen.sha256:
+        if sha256(entry(seen.seq)) != seen.sha256:
             raise Rewritten(f"Entry {seen.seq} of the ledger of {name} is not the one that was seen there before.")
 
     def seen(self, name: str) -> Seen | None:
@@ -58,10 +59,11 @@ class Witness:
 
     def note(self, name: str, seen: Seen) -> None:
         """Remember how far the ledger `name` was proven."""
-        if seen == self.seen(name):
+        known = self.seen(name)
+        if known and known.seq >= seen.seq:
             return
         with disk_errors(self._folder):
             make_folder(self._folder)
-            partial = self._folder / f".{name}.{seen.seq}"
+            partial = self._folder / f".{name}.{seen.seq}.{os.getpid()}"
             partial.write_text(seen.model_dump_json(), encoding="utf-8")
             partial.replace(self._folder / name)

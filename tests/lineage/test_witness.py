@@ -65,3 +65,31 @@ def test_a_broken_link_is_found_by_a_machine_that_has_not_proven_it_before(tmp_p
         unknowing.proven_head()
     assert not (tmp_path / "other").exists()
     assert watched(tmp_path).proven_head() is not None
+
+
+class Overtaken(Witness):
+    """Each time it is read, another writer appends and proves just before that."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "witness")
+        self.at = folder
+
+    def seen(self, name: str) -> Seen | None:
+        other = watched(self.at)
+        head = other.head()
+        other.append(draft(head.seq if head else 0), after=head)
+        other.proven_head()
+        return super().seen(name)
+
+
+@pytest.mark.parametrize("grown_to", [0, 3])
+def test_who_is_overtaken_by_another_writer_takes_that_for_no_rewriting(tmp_path: Path, grown_to: int) -> None:
+    grown(tmp_path, grown_to)
+    late = Ledger(FolderStore(tmp_path / "store"), "movielens", witness=Overtaken(tmp_path))
+    head = late.head()
+    assert head is not None
+    assert head.seq == grown_to + 1
+    proven = late.proven_head()
+    assert proven is not None
+    assert proven.seq == grown_to + 2
+    assert watched(tmp_path).proven_head() is not None  # what was noted meanwhile holds
