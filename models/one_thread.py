@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import scipy.linalg  # noqa: F401  brings a BLAS of its own, which must be there when all are looked for
 from threadpoolctl import ThreadpoolController
 
 
