@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lineage.tensors import TensorDifference, compare_files, is_tensor_file
 CODE = ("flows", "tasks", "models", "lineage", "infra", "dvc.yaml", ":(glob)*.py")
 LOCK = "requirements.lock"
 INDEX = "data/index"
+LANDED = "data/landed.json"
 FACTS = "index.json"
 
 log = logging.getLogger(__name__)
@@ -112,6 +114,7 @@ def _bring(record: Recorded, clone: Clone, aside: Path) -> list[FileDifference]:
     """The snapshot into the clone, and the recorded preparation beside it; what is not as recorded."""
     found = [difference for out in SNAPSHOT for difference in record.data(out, clone.path, aside)]
     found += record.data(PREPARED, clone.folder / "recorded", aside)
+    shutil.copyfile(record.folder / "record/landed.json", clone.path / LANDED)  # where encode finds media
     committed = show(record.commit, "dvc.lock", at=record.repository)
     if sha256(committed) != record.manifest.parts["record/dvc.lock"].sha256:
         found.append(FileDifference(file="dvc.lock", how="of the run's commit differs"))
@@ -145,19 +148,20 @@ def _prepared(record: Recorded, clone: Clone, aside: Path) -> list[FileDifferenc
 
 def _stages_by_candidate(params: Mapping[str, Any]) -> dict[str, str]:
     """What the stages of each candidate are called behind `train` and `evaluate`."""
-    by_content = params.get("content_candidates", [])
-    return dict.fromkeys(params["candidates"], "") | dict.fromkeys(by_content, "-content")
+    groups = {"": "candidates", "-content": "content_candidates", "-ranker": "rankers"}
+    return {name: kind for kind, group in groups.items() for name in params.get(group, [])}
 
 
 def _train(clone: Clone, params: Mapping[str, Any]) -> dict[str, str]:
     """Every candidate, then the index; why some of these failed, by name."""
     failed: dict[str, str] = {}
     stages = _stages_by_candidate(params)
+    after_encode = [name for name, kind in stages.items() if kind]
     try:
-        if params.get("content_candidates"):
+        if after_encode:
             clone.run("encode")
     except NightreelError as error:
-        failed = dict.fromkeys(params["content_candidates"], str(error))
+        failed = dict.fromkeys(after_encode, str(error))
     for name in (name for name in stages if name not in failed):
         try:
             clone.run(f"train{stages[name]}", name)
