@@ -82,7 +82,7 @@ class Night:
 
     def encode(self) -> None:
         """Encode and tag the catalogue; without that, nothing that reads content is trained."""
-        self._leave_behind([*self.params.content_candidates, *self.params.learners], ["encode"])
+        self._leave_behind([*self.params.after_encode, *self.params.learners], ["encode"])
 
     def learn(self) -> None:
         """What learns from video and text on its way; each a registered model, with the verdict of its own gate."""
@@ -109,7 +109,7 @@ class Night:
 
     def stages_of(self, candidate: str) -> tuple[str, str]:
         """The DVC stages that train and evaluate `candidate`; those that read content vectors depend on more."""
-        kind = "-content" if candidate in self.params.content_candidates else ""
+        kind = self.params.kind_of(candidate)
         return f"train{kind}@{candidate}", f"evaluate{kind}@{candidate}"
 
     def is_trained(self) -> bool:
@@ -209,8 +209,8 @@ def _train(run: Night) -> None:
     run.encode()
     for lane in lanes:
         lane.result()
-    if run.params.content_candidates:
-        candidates_step(run.params.content_candidates, run.candidate)
+    if run.params.after_encode:
+        candidates_step(run.params.after_encode, run.candidate)
     run.learn()
     run.stage("index")
 

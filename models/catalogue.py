@@ -19,10 +19,11 @@ CLASSES = {
     "easemarkov": "EaseMarkov",
     "gru4rec": "Gru4Rec",
     "bert4rec": "Bert4Rec",
+    "multitask": "MultiTask",
 }
 
 # Trained by Keras: one at a time, as each takes the accelerator or most of the cores.
-NEURAL = frozenset({"sasrec", "twotower", "gru4rec", "bert4rec"})
+NEURAL = frozenset({"sasrec", "twotower", "gru4rec", "bert4rec", "multitask"})
 
 
 def recommender(name: str, params: object) -> Recommender:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.protocol import Recommender
 from models.sequences import Sequences
 from models.sparse_table import SparseTable
+from models.two_stage import TwoStage
 
 # So many watched videos are left out, one by one, at most: the newest.
 MOST = 100
@@ -52,10 +53,17 @@ def _left_out(model: Recommender, history: Sequences, videos: Videos) -> tuple[V
     newest_first = history.videos[::-1]
     distinct = newest_first[np.sort(np.unique(newest_first, return_index=True)[1])]
     watched = np.sort(distinct[:MOST])
-    table = model.video_vectors()[videos]
-    whole, lacking = (model.viewer_vectors(each) @ table.T for each in (history, without_each(history, watched)))
-    whole, lacking = (each.toarray() if sp.issparse(each) else each for each in (whole, lacking))
+    whole, lacking = (_scores(model, each, videos) for each in (history, without_each(history, watched)))
     return watched, (whole - lacking).T.astype(np.float32)
+
+
+def _scores(model: Recommender, histories: Sequences, videos: Videos) -> Parts:
+    """`[viewers, k]`."""
+    if isinstance(model, TwoStage):
+        return model.score(histories, videos)
+    scores: Any = model.viewer_vectors(histories) @ model.video_vectors()[videos].T
+    dense: Parts = scores if isinstance(scores, np.ndarray) else scores.toarray()
+    return dense
 
 
 def without_each(history: Sequences, watched: Videos) -> Sequences:

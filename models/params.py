@@ -162,6 +162,94 @@ class Bert4RecParams(TransformerParams):
     jit_compile: bool = False
 
 
+class LoopParams(Section):
+    """How a learner on video is trained.
+
+    `clip`: longest gradient of one weight; `jit_compile`: steps are compiled by XLA, worth its time on long trainings.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Positive = 60
+    patience: Positive = 8
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    jit_compile: bool = False
+
+
+class Retrievers(Section):
+    """What proposes videos to a ranker, with parameters of its own; `null` leaves one out.
+
+    The first that is not left out, in this order, lends its vectors to the index.
+    """
+
+    easemarkov: EaseMarkovParams | None = EaseMarkovParams()
+    ease: EaseParams | None = None
+    ials: IalsParams | None = None
+    itemknn: ItemKnnParams | None = ItemKnnParams()
+    userknn: UserKnnParams | None = None
+    popularity: PopularityParams | None = PopularityParams()
+
+    def chosen(self) -> dict[str, Section]:
+        """Those that are not left out, by name."""
+        return {name: params for name, params in self if params is not None}
+
+    @model_validator(mode="after")
+    def _one_proposes(self) -> Self:
+        if not self.chosen():
+            raise ValueError("retrievers must have one that is not null. Received: none")
+        return self
+
+
+class TaskWeights(Section):
+    """What each thing that is told counts in a video's score.
+
+    `positive` is the chance that the video becomes a positive, `watch` is log(1 + seconds watched), `rating` what it
+    would be rated; all others are chances. What the source does not tell counts nothing. `disliked` is best negative.
+    """
+
+    positive: float = 1.0
+    watch: float = 0.0
+    finished: float = 0.0
+    liked: float = 0.0
+    shared: float = 0.0
+    followed: float = 0.0
+    commented: float = 0.0
+    disliked: float = 0.0
+    rating: float = 0.0
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not any(weight for _, weight in self):
+            raise ValueError("weights must have one that is not 0. Received: all 0")
+        return self
+
+
+class MultiTaskParams(LoopParams):
+    """A multi-task ranker over what `retrievers` propose, `each` so many videos a viewer.
+
+    `newest`: share of each viewer's positives that are learnt to be told from those before; one at least.
+    `viewers`: who are learnt from, at most; `valid`: share of them that stop, calibrate and judge.
+    `negatives`: drawn for each viewer from what was proposed in vain.
+    `experts`: of width `expert_dim`, mixed for each task (MMoE); 1 is the shared bottom. `hidden`: width of a tower.
+    `half_life_days`: days before a viewer's newest event at which an event counts half in interests.
+    """
+
+    retrievers: Retrievers = Retrievers()
+    weights: TaskWeights = TaskWeights()
+    each: Positive = 100
+    newest: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    viewers: Annotated[int, Field(ge=2)] = 20_000
+    valid: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    negatives: Positive = 30
+    experts: Positive = 4
+    expert_dim: Positive = 32
+    hidden: Positive = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    half_life_days: Annotated[float, Field(gt=0)] = 30.0
+    batch_size: Positive = 512
+    epochs: Positive = 30
+    patience: Positive = 4
+
+
 class ContentParams(Section):
     """Similarity of content vectors to those of the watched videos.
 
@@ -223,19 +311,7 @@ class Candidates(Section):
     easemarkov: EaseMarkovParams = EaseMarkovParams()
     gru4rec: Gru4RecParams = Gru4RecParams()
     bert4rec: Bert4RecParams = Bert4RecParams()
-
-
-class LoopParams(Section):
-    """How a learner on video is trained.
-
-    `clip`: longest gradient of one weight; `jit_compile`: steps are compiled by XLA, worth its time on long trainings.
-    """
-
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    epochs: Positive = 60
-    patience: Positive = 8
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    jit_compile: bool = False
+    multitask: MultiTaskParams = MultiTaskParams()
 
 
 class FrameSequenceParams(LoopParams):

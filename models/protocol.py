@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from models.feedback import Feedback, VideoFacts
 from models.sequences import Sequences
 from models.video_content import VideoContent
 
@@ -35,6 +36,8 @@ class Training:
         now: milliseconds since 1970 UTC at which the training data ends; time decay counts back from it.
         seed: of every random draw.
         content: vectors of the catalogue, whose first `n_videos` rows are the vocabulary; None where none were made.
+        facts: what the catalogue says of the vocabulary's videos; None where nobody asked.
+        feedback: what viewers of `train` did with videos they were shown, before what is held out; None likewise.
         checkpoints: folder where a long training keeps its state, so that a killed one goes on.
         on_epoch: called as `on_epoch(epoch, epochs, metrics)` after each epoch; `epoch` counts from 1.
     """
@@ -45,6 +48,8 @@ class Training:
     now: int
     seed: int
     content: VideoContent | None = None
+    facts: VideoFacts | None = None
+    feedback: Feedback | None = None
     checkpoints: Path | None = None
     on_epoch: Callable[[int, int, dict[str, float]], None] = field(default=lambda *_: None)
 

@@ -56,7 +56,7 @@ def rank(viewer_vectors: Vectors, videos_by_axis: Vectors, seen: Sequences, k: i
         block = slice(start, min(start + step, n_viewers))
         table = _scores(viewer_vectors[block], videos_by_axis)
         _leave_out(table, seen, block)
-        best = _best(table, min(k, n_videos))
+        best = best_columns(table, min(k, n_videos))
         videos[block, : best.shape[1]] = best
         scores[block, : best.shape[1]] = np.take_along_axis(table, best, axis=1)
     videos[np.isneginf(scores)] = NONE
@@ -77,8 +77,11 @@ def _leave_out(table: NDArray[np.float32], seen: Sequences, block: slice) -> Non
     table[np.repeat(np.arange(len(lengths)), lengths), videos] = -np.inf
 
 
-def _best(table: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """`[rows, k]` columns of the largest entries, best first. NaN counts as largest, so it cannot hide."""
+def best_columns(table: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """`[rows, k]` columns of the largest entries, best first, equal ones by lower index.
+
+    NaN counts as largest, so it cannot hide.
+    """
     n = table.shape[1]
     best = np.sort(np.argpartition(table, n - k, axis=1)[:, n - k :], axis=1)
     values = np.take_along_axis(table, best, axis=1)

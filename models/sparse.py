@@ -22,7 +22,11 @@ def csr_arrays(matrix: sp.csr_array) -> Arrays:
 
 def load_csr(path: Path) -> sp.csr_array:
     """The matrix whose `csr_arrays` were saved at `path`. Raises `ValueError` when it is not one."""
-    arrays = load_arrays(path, names=NAMES)
+    return csr_of(load_arrays(path, names=NAMES))
+
+
+def csr_of(arrays: Arrays) -> sp.csr_array:
+    """The matrix whose `csr_arrays` these are. Raises `ValueError` when they do not fit each other."""
     rows, columns = arrays["shape"].tolist()
     matrix = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(rows, columns))
     matrix.check_format(full_check=True)

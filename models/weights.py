@@ -41,18 +41,24 @@ def load_config(folder: Path, *, recommender: str) -> dict[str, Any]:
     return config
 
 
-def load_arrays(path: Path, *, names: Iterable[str]) -> Arrays:
-    """The arrays of one safetensors file.
-
-    Raises:
-        ValueError: the file is missing, no safetensors, or its arrays are not those of `names`.
-    """
+def read_arrays(path: Path) -> Arrays:
+    """All arrays of one safetensors file. Raises `ValueError` when it is missing or none."""
     try:
         arrays: Arrays = load_file(path)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
+    return arrays
+
+
+def load_arrays(path: Path, *, names: Iterable[str]) -> Arrays:
+    """The arrays of one safetensors file.
+
+    Raises:
+        ValueError: the file is missing, no safetensors, or its arrays are not those of `names`.
+    """
+    arrays = read_arrays(path)
     if arrays.keys() != set(names):
         raise ValueError(f"{path} must hold {', '.join(sorted(names))}. Received: {', '.join(sorted(arrays))}")
     return arrays

@@ -180,7 +180,7 @@ def video_features(videos: pl.DataFrame, train: Sequences) -> sp.csr_array:
         videos: the vocabulary, row i video index i.
         train: training histories over it.
     """
-    terms = _terms(videos)
+    terms = terms_of(videos)
     if 2 * terms["video"].n_unique() >= videos.height:
         column = terms["term"].rank("dense").to_numpy().astype(np.int64) - 1
         return _unit_rows(terms["video"].to_numpy().astype(np.int64), column, n_rows=videos.height)
@@ -188,7 +188,7 @@ def video_features(videos: pl.DataFrame, train: Sequences) -> sp.csr_array:
     return _unit_rows(sample.videos.astype(np.int64), sample.viewer_of_event(), n_rows=videos.height)
 
 
-def _terms(videos: pl.DataFrame) -> pl.DataFrame:
+def terms_of(videos: pl.DataFrame) -> pl.DataFrame:
     """`video` (index), `term`: the distinct tags and categories of each video, as far as the catalogue has them."""
     indexed = videos.with_row_index("video")
     parts = [pl.DataFrame(schema={"video": pl.UInt32, "term": pl.String})]

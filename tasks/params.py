@@ -172,6 +172,7 @@ CandidateName = Literal[
     "bert4rec",
 ]
 ContentCandidateName = Literal["content", "twotower"]
+RankerName = Literal["multitask"]
 LearnerName = Literal["frame-sequence", "alignment", "tuned-text", "tuned-frames"]
 
 
@@ -282,6 +283,7 @@ class Params(Section):
         tags: how videos are tagged; None: they are not.
         learners: what it lets learn from video and text on its way, each with a gate of its own.
         content_candidates: what it trains on content vectors as well; they also recommend what nobody has watched yet.
+        rankers: what it trains to rank what retrievers propose, by all that is known of viewer and video.
     """
 
     name: Name | None = None
@@ -290,6 +292,7 @@ class Params(Section):
         default_factory=lambda: list[CandidateName](["popularity", "itemknn", "ease", "sasrec"])
     )
     content_candidates: list[ContentCandidateName] = Field(default_factory=list)
+    rankers: list[RankerName] = Field(default_factory=list)
     validation: Validate = Validate()
     prepare: Prepare = Prepare()
     encode: Encode = Encode()
@@ -306,12 +309,23 @@ class Params(Section):
     @property
     def reads_content(self) -> bool:
         """Whether anything of a night reads what videos show and say."""
-        return bool(self.content_candidates or self.tags or self.learners)
+        return bool(self.content_candidates or self.rankers or self.tags or self.learners)
+
+    @property
+    def after_encode(self) -> list[str]:
+        """The candidates that wait for content vectors."""
+        return [*self.content_candidates, *self.rankers]
+
+    def kind_of(self, candidate: str) -> str:
+        """What the DVC stages of `candidate` are called behind `train` and `evaluate`."""
+        if candidate in self.rankers:
+            return "-ranker"
+        return "-content" if candidate in self.content_candidates else ""
 
     @property
     def every_candidate(self) -> list[str]:
         """All that a night trains, in the order in which ties are decided."""
-        return [*self.candidates, *self.content_candidates]
+        return [*self.candidates, *self.after_encode]
 
 
 def load_params(path: Path, overrides: Iterable[str] = ()) -> Params:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from infra.errors import Refused
 from models.sequences import Sequences
 from tasks import paths
+from tasks.feedback import leave_feedback
 from tasks.params import Prepare, load_params
 from tasks.positives import Pairs, find_positives
 from tasks.schema import Events, Videos
@@ -59,6 +60,7 @@ def prepare(accepted: Path, out: Path, metrics: Path, *, params: Prepare, seed: 
     }
     learnt = np.bincount(sequences.videos[split == TRAIN], minlength=len(videos))
     _write(out, videos.with_columns(pl.Series(TRAIN_EVENTS, learnt, pl.Int64)), viewers, sequences, split, facts)
+    leave_feedback(out, events, viewers, videos, sequences=sequences, split=split, kind=params.split)
     write_json(metrics, facts | counts)
     log.info("%d positives of %d viewers and %d videos", facts["events"], facts["viewers"], facts["videos"])
 

@@ -11,6 +11,7 @@ from models.embedded import Embedded
 from models.protocol import Recommender, Vectors
 from models.ranking import by_axis, rank
 from models.sequences import Sequences
+from models.two_stage import TwoStage
 from tasks.metrics import hits
 
 Lists = NDArray[np.int32]
@@ -66,13 +67,24 @@ class Ranker:
             Refused: a vector or score is not finite.
         """
         own = _renumbered(histories, self._vocabulary.to_own)
+        if isinstance(self._recommender, TwoStage):
+            return self._tonight(self._two_stage(self._recommender, own, k))
         vectors = self._recommender.viewer_vectors(own)
         self._refuse_unless_finite(vectors, "viewer")
         try:
             places, _ = rank(vectors, self._videos, _renumbered(own, self._place), k)
         except ValueError as error:
             raise Refused(f"{self.name} cannot be ranked: {error}") from error
-        return np.append(self._vocabulary.to_tonight[self._vocabulary.listed], np.int32(-1))[places]
+        return self._tonight(np.append(self._vocabulary.listed, np.int32(-1))[places])
+
+    def _two_stage(self, recommender: TwoStage, own: Sequences, k: int) -> Lists:
+        try:
+            return recommender.rank(own, k, listed=self._vocabulary.listed)[0]
+        except ValueError as error:
+            raise Refused(f"{self.name} cannot be ranked: {error}") from error
+
+    def _tonight(self, own: Lists) -> Lists:
+        return np.append(self._vocabulary.to_tonight, np.int32(-1))[own]
 
     def _refuse_unless_finite(self, vectors: Vectors, whose: str) -> None:
         values = vectors.data if isinstance(vectors, sp.csr_array) else vectors

@@ -14,8 +14,10 @@ from infra.errors import BadInput
 from models.catalogue import load
 from models.explain import contributions
 from models.protocol import Recommender
+from models.ranking import Ranked
 from models.search import Index
 from models.sequences import Sequences
+from models.two_stage import TwoStage
 from tasks.profile import viewer_profile
 from tasks.schema import Users, Videos
 
@@ -85,13 +87,19 @@ class Bundle:
         if viewer is None:
             return Recommended("popular", self._rows(*self._popular(k)))
         history = self.sequences.take(np.array([viewer]))
-        videos, scores = self.index.search(self.model.viewer_vectors(history), seen=history, k=k)
+        videos, scores = self._found(history, k)
         found = videos[0] >= 0
         rows = self._rows(videos[0][found], scores[0][found])
         if explain:
             reasons = self._reasons(history, videos[0][found])
             rows = [row | {"because": because} for row, because in zip(rows, reasons, strict=True)]
         return Recommended("history", rows)
+
+    def _found(self, history: Sequences, k: int) -> Ranked:
+        """By the index, or by a model that looks at each video together with the viewer."""
+        if isinstance(self.model, TwoStage):
+            return self.model.rank(history, k)
+        return self.index.search(self.model.viewer_vectors(history), seen=history, k=k)
 
     def _reasons(self, history: Sequences, videos: NDArray[np.integer]) -> list[list[dict[str, object]]]:
         """For each of `videos` the watched ones that added most to its score, most first."""

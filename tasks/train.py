@@ -18,6 +18,7 @@ from models.catalogue import recommender
 from models.protocol import Diverged, Training
 from tasks import paths
 from tasks.encoded import Encoded
+from tasks.feedback import read_feedback, video_facts
 from tasks.params import Params, load_params
 from tasks.prepared import Prepared
 from tasks.stage import stage, write_json
@@ -63,6 +64,8 @@ def train(
     with _epoch_bar(name) as on_epoch:
         content = Encoded(encoded).content() if encoded else None
         data = replace(_training(Prepared(prepared), params.seed, checkpoints, on_epoch), content=content)
+        if name in params.rankers:
+            data = replace(data, facts=video_facts(Prepared(prepared).videos), feedback=read_feedback(prepared))
         try:
             facts = untrained.fit(data)
         except (Diverged, MemoryError) as error:
@@ -144,7 +147,7 @@ def main(name: str) -> None:
         paths.TRAIN_METRICS / f"{name}.json",
         params=params,
         checkpoints=CHECKPOINTS / name,
-        encoded=paths.ENCODED if name in params.content_candidates else None,
+        encoded=paths.ENCODED if name in params.after_encode else None,
     )
 
 

@@ -37,6 +37,8 @@ def leave_prepared(folder, watched, split, *, ids=None, times=None):
     videos = {"video_id": ids or list(range(1000, 1000 + n_videos)), "train_events": counts, "first_seen": first}
     pl.DataFrame(videos).write_parquet(folder / "videos.parquet")
     pl.DataFrame({"user_id": [f"u{v}" for v in range(len(watched))]}).write_parquet(folder / "viewers.parquet")
+    feedback = {"viewer": pl.Int32, "video": pl.Int32, "timestamp": pl.Int64}
+    pl.DataFrame(schema=feedback).write_parquet(folder / "feedback.parquet")
     facts = {"split_digest": hashlib.sha256(marks.tobytes()).hexdigest(), "now": int(history.times.max())}
     (folder / "prepared.json").write_text(json.dumps(facts))
     return Prepared(folder)

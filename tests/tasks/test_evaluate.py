@@ -9,7 +9,8 @@ import pytest
 from infra.errors import Refused
 from models.ease import Ease
 from models.itemknn import ItemKnn
-from models.params import EaseParams, ItemKnnParams, PopularityParams
+from models.multitask import MultiTask
+from models.params import EaseParams, ItemKnnParams, MultiTaskParams, PopularityParams
 from models.popularity import Popularity
 from models.protocol import Training
 from tasks.evaluate import Evaluation, evaluate, held_out, run_evaluation
@@ -203,3 +204,13 @@ def test_real_ratings_are_ranked_over_the_whole_catalogue(tmp_path):
     assert better.metrics["coverage@10"] > found.metrics["coverage@10"]
     assert better.metrics["popularity_bias@10"] < found.metrics["popularity_bias@10"]
     assert better.viewers.select("activity", "video_age").equals(found.viewers.select("activity", "video_age"))
+
+
+def test_a_ranker_of_what_others_propose_is_evaluated_by_its_own_lists(tmp_path):
+    watched = [[viewer % 3, 3, 4 + viewer % 3, 7 + viewer % 3] for viewer in range(30)]
+    prepared = leave_prepared(tmp_path, watched, [[TRAIN, TRAIN, VALID, HOLDOUT]] * 30)
+    model = trained(MultiTask(MultiTaskParams(epochs=1, each=4)), prepared)
+    found = evaluate(ranker(model, prepared, "multitask"), prepared, params=PARAMS)
+    histories = held_out(prepared).history
+    assert found.viewers["recommended"].to_list() == model.rank(histories, 2)[0].tolist()
+    assert Ranker(model, n_videos=10, name="multitask").recommend(histories, 9).shape == (30, 9)

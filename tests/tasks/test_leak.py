@@ -19,6 +19,7 @@ from tests.tasks.prepared_folder import leave_movielens
 SMALL = {"dim": 8, "max_length": 8, "epochs": 1, "jit_compile": False}
 TRANSFORMER = SMALL | {"blocks": 1, "heads": 1}
 TRAIN = {"sasrec": TRANSFORMER, "bert4rec": TRANSFORMER, "gru4rec": SMALL, "ials": {"factors": 8, "iterations": 2}}
+TRAIN |= {"multitask": {"epochs": 1, "each": 10}}
 CLASSICAL = ["popularity", "itemknn", "userknn", "hybridcf", "ials", "ease", "easemarkov"]
 
 
@@ -39,14 +40,15 @@ def with_canaries(folder, out):
     times[held] += 1
     type(sequences)(sequences.offsets, videos, times, sequences.weights).save(out / "sequences")
     np.save(out / "split.npy", prepared.split)
-    for name in ("videos.parquet", "viewers.parquet", "prepared.json"):
+    for name in ("videos.parquet", "viewers.parquet", "feedback.parquet", "prepared.json"):
         (out / name).write_bytes((folder / name).read_bytes())
     return out
 
 
 def steps(prepared, out, candidate):
     """What training and the index leave, by file."""
-    params = parse_params({"name": "leak", "candidates": [candidate], "train": TRAIN}, where="here")
+    group = "rankers" if candidate == "multitask" else "candidates"
+    params = parse_params({"name": "leak", "candidates": [], group: [candidate], "train": TRAIN}, where="here")
     model, index = out / "candidates" / candidate, out / "index"
     train(candidate, prepared, model, out / "train.json", params=params, checkpoints=out / "checkpoints")
     write_json(out / "evaluations" / f"{candidate}.json", {"metrics": {"ndcg@10": 0.1}})
@@ -55,7 +57,7 @@ def steps(prepared, out, candidate):
     return {file.name: file.read_bytes() for file in sorted(files)}
 
 
-@pytest.mark.parametrize("candidate", [*CLASSICAL, "sasrec", "gru4rec", "bert4rec"])
+@pytest.mark.parametrize("candidate", [*CLASSICAL, "sasrec", "gru4rec", "bert4rec", "multitask"])
 def test_no_step_reads_the_holdout(movielens, tmp_path, candidate):
     other = with_canaries(movielens, tmp_path / "canaries")
     assert steps(movielens, tmp_path / "a", candidate) == steps(other, tmp_path / "b", candidate)

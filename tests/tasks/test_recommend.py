@@ -7,7 +7,7 @@ import pytest
 from infra.errors import BadInput
 from models.catalogue import recommender
 from models.faiss_index import DenseSettings
-from models.params import ItemKnnParams
+from models.params import ItemKnnParams, MultiTaskParams
 from models.protocol import Training
 from models.search import Index, space_id
 from models.sequences import Sequences
@@ -15,6 +15,7 @@ from tasks.recommend import Bundle
 
 HISTORIES = ([0, 1], [0, 1, 2], [1, 2], [3])
 DENSE = DenseSettings("auto", 100_000, 32, 128, 1024, 32)
+KNN = ItemKnnParams(neighbours=3, shrink=0.0)
 TITLES = ("Ünder the Pier", "b" * 10_000, None, "d")
 
 
@@ -25,10 +26,10 @@ def sequences(histories):
     return Sequences(offsets, np.array(flat, np.int32), np.arange(len(flat), dtype=np.int64), ones)
 
 
-def make_bundle(folder, users):
+def make_bundle(folder, users, candidate="itemknn", params=KNN):
     known = sequences(HISTORIES)
     empty = known.where(np.zeros(len(known.videos), bool))
-    model = recommender("itemknn", ItemKnnParams(neighbours=3, shrink=0.0))
+    model = recommender(candidate, params)
     model.fit(Training(train=known, valid=empty, n_videos=4, now=10, seed=0))
     model.save(folder / "model")
     index = Index.build(model.video_vectors(), DENSE, space=space_id(folder / "model"), seed=0)
@@ -37,7 +38,7 @@ def make_bundle(folder, users):
     pl.DataFrame({"user_id": users}).write_parquet(folder / "viewers.parquet")
     videos = {"video_id": [10, 11, 12, 13], "title": TITLES, "train_events": [2, 3, 2, 1]}
     pl.DataFrame(videos).write_parquet(folder / "vocabulary.parquet")
-    return Bundle(folder, "itemknn")
+    return Bundle(folder, candidate)
 
 
 @pytest.fixture
@@ -86,3 +87,14 @@ def test_somebody_is_answered_before_it_goes_live(bundle):
     (bundle.folder / "index/index.json").write_text("{}")
     with pytest.raises(ValueError, match="index"):
         Bundle(bundle.folder, "itemknn").answer_somebody()
+
+
+def test_a_ranker_answers_with_its_own_list_and_says_why(tmp_path):
+    bundle = make_bundle(tmp_path, [1, 2, 3, 4], "multitask", MultiTaskParams(epochs=1, each=4))
+    answer = bundle.recommend("1", k=2, explain=True)
+    lists, scores = bundle.model.rank(sequences([HISTORIES[0]]), 2)
+    assert [(row["video_id"] - 10, row["score"]) for row in answer.videos] == [
+        (video, pytest.approx(score, abs=1e-6)) for video, score in zip(lists[0], scores[0], strict=True)
+    ]
+    assert all(not reason["exact"] for row in answer.videos for reason in row["because"])
+    assert bundle.index.facts.kind == "inverted"
