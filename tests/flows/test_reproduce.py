@@ -257,9 +257,7 @@ def test_a_person_sees_a_table(night: Night, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_movielens_release_is_rebuilt_bit_by_bit_for_all_candidates(
-    tmp_path: Path, prefect_server: str
-) -> None:
+def test_the_movielens_release_is_rebuilt_bit_by_bit_for_all_candidates(tmp_path: Path, prefect_server: str) -> None:
     candidates = ["popularity", "itemknn", "ease", "sasrec"]
     project = make_project(tmp_path / "project", candidates=candidates, content_candidates=["content"])
     done = run_cli(project, "retrain", "--json")
