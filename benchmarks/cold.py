@@ -21,6 +21,7 @@ from rich.table import Table
 
 from models.catalogue import recommender
 from models.encoders.text import open_text_encoder
+from models.hashing import mixed
 from models.protocol import Training, Vectors
 from models.ranking import top_k
 from models.sequences import Sequences
@@ -28,7 +29,7 @@ from models.video_content import VideoContent
 from tasks.bootstrap import paired_bootstrap
 from tasks.metrics import ranking_metrics
 from tasks.params import Params, load_params
-from tasks.split import mixed, split_digest, stable_hash
+from tasks.split import split_digest, stable_hash
 from tasks.texts import fused, normalised
 
 ROOT = Path(__file__).parents[1]

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.hashing import mixed
 from models.sequences import Sequences
 from tasks.params import Prepare
 
@@ -96,14 +97,6 @@ def stable_hash(ids: pl.Series) -> NDArray[np.uint64]:
     terms = (text + np.uint64(1)) * powers[np.arange(len(text)) - np.repeat(starts, lengths)]
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
     return mixed(sums[starts + lengths] - sums[starts])
-
-
-def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finalizer (Steele et al., 2014): neighbouring numbers come out unrelated."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def split_digest(sequences: Sequences, parts: NDArray[np.uint8], viewers: pl.Series, videos: pl.Series) -> str:
