@@ -53,12 +53,12 @@ def _left_out(model: Recommender, history: Sequences, videos: Videos) -> tuple[V
     newest_first = history.videos[::-1]
     distinct = newest_first[np.sort(np.unique(newest_first, return_index=True)[1])]
     watched = np.sort(distinct[:MOST])
-    whole, lacking = (_scores(model, each, videos) for each in (history, without_each(history, watched)))
+    whole, lacking = (scores_of(model, each, videos) for each in (history, without_each(history, watched)))
     return watched, (whole - lacking).T.astype(np.float32)
 
 
-def _scores(model: Recommender, histories: Sequences, videos: Videos) -> Parts:
-    """`[viewers, k]`."""
+def scores_of(model: Recommender, histories: Sequences, videos: Videos) -> Parts:
+    """`[viewers, k]` what `model` makes of the `videos` `[k]`, which no viewer of `histories` has watched."""
     if isinstance(model, TwoStage):
         return model.score(histories, videos)
     scores: Any = model.viewer_vectors(histories) @ model.video_vectors()[videos].T

@@ -447,3 +447,23 @@ class TagsParams(Section):
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_videos: Annotated[int, Field(ge=2)] = 5
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+
+class RerankParams(Section):
+    """What is done with the best of a model before they are shown.
+
+    Attributes:
+        pool: so many of the best, or as many as are asked for, a list is made of.
+        diversity: 0 looks at scores alone, 1 at unlikeness to the videos above alone.
+        per_author: most videos of one author in a list; None: any number.
+        fresh_slots: places of a list that are fresh videos', where there are any.
+        fresh_days: first seen or uploaded so many days before the newest event, or later, is fresh.
+        explore_slots: last places, drawn among videos watched no more often than the median one.
+    """
+
+    pool: Annotated[int, Field(ge=1, le=1000)] = 100
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    per_author: Positive | None = None
+    fresh_slots: Annotated[int, Field(ge=0)] = 0
+    fresh_days: Annotated[float, Field(gt=0, le=36_500)] = 7.0
+    explore_slots: Annotated[int, Field(ge=0)] = 0

@@ -15,6 +15,7 @@ from tasks import paths
 from tasks.encoded import CATALOGUE
 from tasks.params import Params
 from tasks.prepared import Prepared
+from tasks.rerank import PART
 from tasks.stage import read_json, write_json
 
 LOCK = Path("requirements.lock")
@@ -33,8 +34,9 @@ RECORD = (
 def bundle(checkout: Path, out: Path, *, params: Params, code: str) -> Manifest:
     """Copy the challenger's release from a run's `checkout` into the folder `out` and describe it.
 
-    Layout: `model/`, `index/`, `vocabulary.parquet`, `viewers.parquet`, `sequences/`, and `record/` with landed files,
-    the snapshot's files by digest, validation, evaluation, verdict, parameters and `dvc.lock`.
+    Layout: `model/`, `index/`, `vocabulary.parquet`, `viewers.parquet`, `sequences/`, `rerank.json` where lists are
+    re-ranked, and `record/` with landed files, the snapshot's files by digest, validation, evaluation, verdict,
+    parameters and `dvc.lock`.
 
     Args:
         code: the commit whose code the run executed.
@@ -79,11 +81,15 @@ def serving_parts(checkout: Path, challenger: str) -> dict[str, Path]:
         "sequences": prepared / "sequences",
     } | ({"tagger": checkout / paths.TAGGER} if (checkout / paths.TAGGER).exists() else {})
     parts = {f"{name}/{file.name}": file for name, folder in folders.items() for file in sorted(folder.iterdir())}
+    # Part of no index: a refresh makes a new index and keeps this.
+    reranking = {PART: parts.pop(f"index/{PART}")} if f"index/{PART}" in parts else {}
     watched = prepared / "videos.parquet"
     vocabulary = checkout / paths.ENCODED / CATALOGUE if f"model/{VIDEOS}" in parts else watched
     tags = checkout / paths.TAGS
     tagged = {tags.name: tags} if tags.exists() else {}
-    return parts | tagged | {"vocabulary.parquet": vocabulary, "viewers.parquet": prepared / "viewers.parquet"}
+    return (
+        parts | tagged | reranking | {"vocabulary.parquet": vocabulary, "viewers.parquet": prepared / "viewers.parquet"}
+    )
 
 
 def serves_the_same(checkout: Path, challenger: str, live: Manifest) -> bool:

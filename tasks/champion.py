@@ -17,6 +17,7 @@ from tasks.paths import CHAMPION, CHAMPION_EVALUATION, CHAMPION_METRICS, PREPARE
 from tasks.prepare import FIRST_SEEN
 from tasks.prepared import Prepared
 from tasks.ranker import Ranker, Vocabulary
+from tasks.rerank import Reranking
 from tasks.schema import Videos
 from tasks.stage import read_json, stage, write_json
 
@@ -29,7 +30,8 @@ def evaluate_champion(
     """Evaluate `release` on the viewers that tonight's candidates are evaluated on.
 
     A viewer's history is put into the champion's vocabulary, without the videos it has never met; what it recommends
-    is put into tonight's, where a video that is gone keeps its place in the list and cannot be a hit. Without a
+    is put into tonight's, where a video that is gone keeps its place in the list and cannot be a hit. Its lists are
+    re-ranked as the release does it, whatever tonight's parameters say. Without a
     release `metrics` says so and `out` holds `none.json`.
 
     Raises:
@@ -46,10 +48,12 @@ def evaluate_champion(
     known = pl.read_parquet(folder / "vocabulary.parquet")
     vocabulary = between(known, prepared.videos[Videos.ID], called=called)
     try:
-        recommender = load(candidate, folder / "model")
+        recommender, reranking = load(candidate, folder / "model"), Reranking.load(folder)
     except ValueError as error:
         raise Refused(f"The {called} cannot be loaded: {error}") from error
-    ranker = Ranker(recommender, n_videos=prepared.videos.height, name=called, vocabulary=vocabulary)
+    listed = vocabulary.listed
+    reranker = None if reranking is None else reranking.reranker(known, recommender.video_vectors(), listed=listed)
+    ranker = Ranker(recommender, n_videos=prepared.videos.height, name=called, vocabulary=vocabulary, reranker=reranker)
     evaluation = evaluate(ranker, prepared, params=params)
     facts = report(evaluation, prepared, model=folder / "model", candidate=candidate) | {"release": release}
     leave(evaluation, facts, out=out, metrics=metrics)

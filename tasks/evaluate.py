@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from infra.console import progress_bar
 from infra.errors import Refused
 from models.catalogue import load
+from models.params import RerankParams
+from models.protocol import Recommender
+from models.rerank import Reranker
 from models.sequences import Sequences
 from tasks.metrics import list_metrics, ranking_metrics, video_features
 from tasks.params import Evaluate, load_params
 from tasks.paths import CANDIDATES, EVALUATE_METRICS, EVALUATION, PREPARED
 from tasks.prepared import Prepared
 from tasks.ranker import Lists, Ranker, refuse_bad_lists
+from tasks.rerank import Reranking
 from tasks.schema import Events
 from tasks.slices import SLICED_BY, viewer_slices
 from tasks.stage import stage, write_json
@@ -89,8 +93,8 @@ def evaluate(ranker: Ranker, prepared: Prepared, *, params: Evaluate) -> Evaluat
         Refused: the recommender gives a figure that is not finite, or a list with a seen, repeated or unknown video.
     """
     holdout = held_out(prepared)
-    recommended = _recommend_all(ranker, holdout, params)
-    ranking = ranking_metrics(recommended, holdout.relevant, ks=params.ks)
+    lists = _recommend_all(ranker, holdout, params)
+    ranking = {name: of for ks, made in lists for name, of in ranking_metrics(made, holdout.relevant, ks=ks).items()}
     train_events = prepared.videos["train_events"].to_numpy()
     features = video_features(prepared.videos, prepared.train())
     slices = viewer_slices(
@@ -101,26 +105,31 @@ def evaluate(ranker: Ranker, prepared: Prepared, *, params: Evaluate) -> Evaluat
         now=prepared.facts["now"],
     )
     viewers = pl.concat(
-        [_ids(prepared, holdout), pl.DataFrame(ranking), slices, _as_column(recommended)], how="horizontal"
+        [_ids(prepared, holdout), pl.DataFrame(ranking), slices, _as_column(lists[-1][1])], how="horizontal"
     )
     overall = {name: float(values.mean()) for name, values in ranking.items()}
-    lists = list_metrics(recommended, ks=params.ks, train_events=train_events, features=features)
+    for ks, made in lists:
+        overall |= list_metrics(made, ks=ks, train_events=train_events, features=features)
     milliseconds = _milliseconds(ranker, holdout, params)
-    return Evaluation(viewers, overall | lists, _by_slice(viewers, list(ranking)), holdout.left_out, milliseconds)
+    return Evaluation(viewers, overall, _by_slice(viewers, list(ranking)), holdout.left_out, milliseconds)
 
 
-def _recommend_all(ranker: Ranker, holdout: Holdout, params: Evaluate) -> Lists:
-    n = len(holdout.viewers)
-    recommended = np.empty((n, max(params.ks)), np.int32)
+def _recommend_all(ranker: Ranker, holdout: Holdout, params: Evaluate) -> list[tuple[list[int], Lists]]:
+    """Lists `[viewers, k]`, the longest last, each with the lengths that it is judged at.
+
+    Those that are not re-ranked are the beginnings of the longest.
+    """
+    n, lengths = len(holdout.viewers), sorted(params.ks) if ranker.reranker else [max(params.ks)]
+    recommended = {k: np.empty((n, k), np.int32) for k in lengths}
     with progress_bar() as bar:
         shown = bar.add_task(f"evaluate {ranker.name}, viewers", total=n)
         for block in _blocks(n, params.block_viewers):
             histories = holdout.history.take(block)
-            lists = ranker.recommend(histories, recommended.shape[1])
-            refuse_bad_lists(lists, histories, n_videos=ranker.n_videos, name=ranker.name)
-            recommended[block] = lists
+            for k, lists in ranker.recommend_each(histories, lengths).items():
+                refuse_bad_lists(lists, histories, n_videos=ranker.n_videos, name=ranker.name)
+                recommended[k][block] = lists
             bar.advance(shown, len(block))
-    return recommended
+    return [([k] if ranker.reranker else params.ks, lists) for k, lists in recommended.items()]
 
 
 def _blocks(n: int, size: int) -> Iterator[NDArray[np.int64]]:
@@ -194,15 +203,28 @@ def leave(evaluation: Evaluation, facts: dict[str, Any], *, out: Path, metrics: 
 
 
 def run_evaluation(
-    name: str, *, prepared_dir: Path, candidate_dir: Path, out: Path, metrics: Path, params: Evaluate
+    name: str,
+    *,
+    prepared_dir: Path,
+    candidate_dir: Path,
+    out: Path,
+    metrics: Path,
+    params: Evaluate,
+    rerank: RerankParams | None = None,
+    seed: int = 0,
 ) -> None:
-    """Evaluate the candidate saved in `candidate_dir`. Raises `Refused` when it cannot be read or ranked."""
+    """Evaluate the candidate saved in `candidate_dir`, its lists re-ranked as `rerank` and `seed` say.
+
+    Raises:
+        Refused: it cannot be read or ranked.
+    """
     prepared = Prepared(prepared_dir)
     try:
         recommender = load(name, candidate_dir)
     except ValueError as error:
         raise Refused(f"{name} cannot be loaded: {error}") from error
-    ranker = Ranker(recommender, n_videos=prepared.videos.height, name=name)
+    reranker = None if rerank is None else _reranker(recommender, prepared, rerank, seed)
+    ranker = Ranker(recommender, n_videos=prepared.videos.height, name=name, reranker=reranker)
     evaluation = evaluate(ranker, prepared, params=params)
     leave(evaluation, report(evaluation, prepared, model=candidate_dir, candidate=name), out=out, metrics=metrics)
     log.info(
@@ -214,15 +236,25 @@ def run_evaluation(
     )
 
 
+def _reranker(recommender: Recommender, prepared: Prepared, rerank: RerankParams, seed: int) -> Reranker:
+    """As of the end of what was learnt from: what first appeared in the holdout is not known to be fresh."""
+    now = prepared.facts["now"]
+    reranking = Reranking.until(now, rerank, seed=seed)
+    return reranking.reranker(prepared.videos, recommender.video_vectors(), now=now)
+
+
 def main(candidate: str) -> None:
     """The stage `evaluate` of one candidate."""
+    params = load_params(Path("params.yaml"))
     run_evaluation(
         candidate,
         prepared_dir=PREPARED,
         candidate_dir=CANDIDATES / candidate,
         out=EVALUATION / candidate,
         metrics=EVALUATE_METRICS / f"{candidate}.json",
-        params=load_params(Path("params.yaml")).evaluate,
+        params=params.evaluate,
+        rerank=params.rerank,
+        seed=params.seed,
     )
 
 

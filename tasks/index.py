@@ -19,6 +19,7 @@ from tasks import paths
 from tasks.params import Evaluate, Params, load_params
 from tasks.params import Index as IndexParams
 from tasks.prepared import Prepared
+from tasks.rerank import Reranking, newest_event
 from tasks.stage import read_json, stage, write_json
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 def build_index(
     prepared: Path, candidates: Path, evaluations: Path, out: Path, metrics: Path, *, params: Params
 ) -> dict[str, Any]:
-    """Pick the challenger by the primary metric, and leave its index in `out`.
+    """Pick the challenger by the primary metric, and leave its index in `out`, with what a server re-ranks by.
 
     Args:
         prepared: what `tasks.prepare` left.
@@ -49,6 +50,8 @@ def build_index(
     settings = dense_settings(params.index)
     space = space_id(candidates / name)
     Index.build(model.video_vectors(), settings, space=space, seed=params.seed).save(out)
+    if params.rerank:
+        Reranking.until(newest_event(Prepared(prepared)), params.rerank, seed=params.seed).save(out)
     index = Index.load(out, model=candidates / name)
     figures = {
         "challenger": name,

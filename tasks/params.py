@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
-from models.params import Candidates, Learn, Positive, Section, TagsParams
+from models.params import Candidates, Learn, Positive, RerankParams, Section, TagsParams
 from tasks.media.limits import Limits
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -284,6 +284,7 @@ class Params(Section):
         learners: what it lets learn from video and text on its way, each with a gate of its own.
         content_candidates: what it trains on content vectors as well; they also recommend what nobody has watched yet.
         rankers: what it trains to rank what retrievers propose, by all that is known of viewer and video.
+        rerank: what is done with lists before they are judged and shown; None: nothing.
     """
 
     name: Name | None = None
@@ -300,6 +301,7 @@ class Params(Section):
     learners: list[LearnerName] = Field(default_factory=list)
     learn: Learn = Learn()
     train: Candidates = Candidates()
+    rerank: RerankParams | None = None
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     index: Index = Index()

@@ -1,5 +1,6 @@
 """A recommender as an evaluation sees it: tonight's video indices in and out, and nothing wrong let through."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from infra.errors import Refused
 from models.embedded import Embedded
 from models.protocol import Recommender, Vectors
-from models.ranking import by_axis, rank
+from models.ranking import Ranked, by_axis, rank
+from models.rerank import Reranker
 from models.sequences import Sequences
 from models.two_stage import TwoStage
 from tasks.metrics import hits
@@ -42,10 +44,17 @@ class Ranker:
     """A recommender that takes and gives tonight's video indices, whatever its own are, and whose lists are checked."""
 
     def __init__(
-        self, recommender: Recommender, *, n_videos: int, name: str, vocabulary: Vocabulary | None = None
+        self,
+        recommender: Recommender,
+        *,
+        n_videos: int,
+        name: str,
+        vocabulary: Vocabulary | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self.name = name
         self.n_videos = n_videos
+        self.reranker = reranker
         self._recommender = recommender
         vectors = recommender.video_vectors()
         known = int(vectors.shape[0])
@@ -66,25 +75,37 @@ class Ranker:
         Raises:
             Refused: a vector or score is not finite.
         """
+        return self.recommend_each(histories, [k])[k]
+
+    def recommend_each(self, histories: Sequences, ks: Sequence[int]) -> dict[int, Lists]:
+        """`recommend` for each length: of re-ranked lists a short one need not be the beginning of a long one."""
         own = _renumbered(histories, self._vocabulary.to_own)
+        sizes = {k: self.reranker.pool_size(k) if self.reranker else k for k in ks}
+        pool, scores = self._pool(own, max(sizes.values()))
+        to_tonight = np.append(self._vocabulary.to_tonight, np.int32(-1))
+        lists = {}
+        for k, size in sizes.items():
+            best = pool[:, :size]
+            lists[k] = to_tonight[self.reranker.lists(best, scores[:, :size], own, k) if self.reranker else best]
+        return lists
+
+    def _pool(self, own: Sequences, size: int) -> Ranked:
+        """The `size` best `[viewers, size]` in the model's own indices, of histories in them, and their scores."""
         if isinstance(self._recommender, TwoStage):
-            return self._tonight(self._two_stage(self._recommender, own, k))
+            return self._two_stage(self._recommender, own, size)
         vectors = self._recommender.viewer_vectors(own)
         self._refuse_unless_finite(vectors, "viewer")
         try:
-            places, _ = rank(vectors, self._videos, _renumbered(own, self._place), k)
+            places, scores = rank(vectors, self._videos, _renumbered(own, self._place), size)
         except ValueError as error:
             raise Refused(f"{self.name} cannot be ranked: {error}") from error
-        return self._tonight(np.append(self._vocabulary.listed, np.int32(-1))[places])
+        return np.append(self._vocabulary.listed, np.int32(-1))[places], scores
 
-    def _two_stage(self, recommender: TwoStage, own: Sequences, k: int) -> Lists:
+    def _two_stage(self, recommender: TwoStage, own: Sequences, size: int) -> Ranked:
         try:
-            return recommender.rank(own, k, listed=self._vocabulary.listed)[0]
+            return recommender.rank(own, size, listed=self._vocabulary.listed)
         except ValueError as error:
             raise Refused(f"{self.name} cannot be ranked: {error}") from error
-
-    def _tonight(self, own: Lists) -> Lists:
-        return np.append(self._vocabulary.to_tonight, np.int32(-1))[own]
 
     def _refuse_unless_finite(self, vectors: Vectors, whose: str) -> None:
         values = vectors.data if isinstance(vectors, sp.csr_array) else vectors

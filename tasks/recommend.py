@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from infra.errors import BadInput
 from models.catalogue import load
-from models.explain import contributions
+from models.explain import contributions, scores_of
 from models.protocol import Recommender
 from models.ranking import Ranked
+from models.rerank import Reranker
 from models.search import Index
 from models.sequences import Sequences
 from models.two_stage import TwoStage
 from tasks.profile import viewer_profile
+from tasks.rerank import Reranking
 from tasks.schema import Users, Videos
 
 REASONS = 3  # watched videos that are named for each recommended one, at most
@@ -70,6 +72,12 @@ class Bundle:
         """All that viewers have watched as positives."""
         return Sequences.load(self.folder / "sequences")
 
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """What makes lists of the best; None where the release re-ranks nothing."""
+        reranking = Reranking.load(self.folder)
+        return None if reranking is None else reranking.reranker(self.vocabulary, self.model.video_vectors())
+
     def recommend(self, user: str, *, k: int, explain: bool = False) -> Recommended:
         """`k` videos for the viewer with id `user`; the popular list when the release has not met that id.
 
@@ -87,19 +95,32 @@ class Bundle:
         if viewer is None:
             return Recommended("popular", self._rows(*self._popular(k)))
         history = self.sequences.take(np.array([viewer]))
-        videos, scores = self._found(history, k)
-        found = videos[0] >= 0
-        rows = self._rows(videos[0][found], scores[0][found])
+        videos, scores = self._list(history, k)
+        rows = self._rows(videos, scores)
         if explain:
-            reasons = self._reasons(history, videos[0][found])
+            reasons = self._reasons(history, videos)
             rows = [row | {"because": because} for row, because in zip(rows, reasons, strict=True)]
         return Recommended("history", rows)
 
-    def _found(self, history: Sequences, k: int) -> Ranked:
-        """By the index, or by a model that looks at each video together with the viewer."""
+    def _list(self, history: Sequences, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """At most `k` videos for the one viewer of `history`, best first, and the model's scores of them."""
+        if self.reranker is None:
+            videos, scores = self._pool(history, k)
+            return videos[videos >= 0], scores[videos >= 0]
+        pool, scores = self._pool(history, self.reranker.pool_size(k))
+        videos = self.reranker.lists(pool, scores, history, k)
+        videos = videos[videos >= 0]
+        # Not all need be of the pool.
+        return videos, scores_of(self.model, history, videos)[0]
+
+    def _pool(self, histories: Sequences, size: int) -> Ranked:
+        """The `size` best for each viewer of `histories`, and their scores, by the index.
+
+        A model that looks at each video together with the viewer finds them by itself.
+        """
         if isinstance(self.model, TwoStage):
-            return self.model.rank(history, k)
-        return self.index.search(self.model.viewer_vectors(history), seen=history, k=k)
+            return self.model.rank(histories, size)
+        return self.index.search(self.model.viewer_vectors(histories), seen=histories, k=size)
 
     def _reasons(self, history: Sequences, videos: NDArray[np.integer]) -> list[list[dict[str, object]]]:
         """For each of `videos` the watched ones that added most to its score, most first."""

@@ -9,13 +9,14 @@ from infra.stores import FolderStore
 from lineage.manifest import build
 from lineage.releases import Releases
 from models.itemknn import ItemKnn
-from models.params import ItemKnnParams, PopularityParams
+from models.params import ItemKnnParams, PopularityParams, RerankParams
 from models.popularity import Popularity
 from models.protocol import Training
 from tasks.champion import between, evaluate_champion
 from tasks.evaluate import evaluate, run_evaluation
 from tasks.params import Evaluate
 from tasks.ranker import Ranker, Vocabulary
+from tasks.rerank import Reranking
 from tasks.split import HOLDOUT, TRAIN, VALID
 from tests.lineage.test_manifest import FACTS
 from tests.tasks.prepared_folder import leave_movielens, leave_prepared, sequences
@@ -87,6 +88,30 @@ def test_the_champion_reads_only_the_history_that_it_knows(releases, prepared, t
     # Viewers 0 and 1 saw b, which is near d; viewer 2 saw nothing that the champion knows, so all scores are equal.
     assert [row[0] for row in rows["recommended"].to_list()] == [3, 3, 3]
     assert rows["hit@1"].to_list() == [0, 1, 0]
+
+
+def test_the_champions_lists_are_re_ranked_as_its_release_does_it(releases, prepared, tmp_path):
+    # Without it the list is [gone, d, c]. z and d are of one author, and of z's place nothing is left.
+    model = popularity([0, 1, 2, 3], [0, 1, 2], [0, 1], [0], n_videos=4)
+    folder = tmp_path / "made"
+    model.save(folder / "model")
+    facts = {"author_id": ["p", "p", None, None], "train_events": [4, 3, 2, 1]}
+    known("z", "d", "c", "a").with_columns(**{name: pl.Series(of) for name, of in facts.items()}).write_parquet(
+        folder / "vocabulary.parquet"
+    )
+    Reranking(rules=RerankParams(per_author=1), seed=1, fresh_since=0).save(folder)
+    release = releases.publish(folder, build(folder, FACTS.model_copy(update={"candidate": "popularity"})))
+    run(release, releases, prepared, tmp_path)
+    rows = pl.read_parquet(tmp_path / "champion/viewers.parquet")
+    assert rows["recommended"].to_list() == [[-1, 2, -1]] * 3
+
+
+def test_a_release_whose_re_ranking_cannot_be_read_is_refused(releases, prepared, tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/rerank.json").write_text('{"seed": 1}')
+    release = publish(releases, tmp_path / "made", popularity([0, 1], n_videos=2), ["a", "b"])
+    with pytest.raises(Refused, match=r"cannot be loaded: .*rerank\.json does not describe a re-ranking: rules: field"):
+        run(release, releases, prepared, tmp_path)
 
 
 def test_champion_and_candidate_with_one_model_have_equal_rows_whatever_the_order_of_ids(tmp_path, releases):

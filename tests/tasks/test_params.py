@@ -16,6 +16,7 @@ def test_the_committed_file_is_whole():
     params = load_params(ROOT / "params.yaml")
     assert params.candidates == ["popularity", "itemknn", "ease", "sasrec"]
     assert params.evaluate.primary == "ndcg@10"
+    assert params.rerank is None
 
 
 def test_a_dumped_tree_is_read_back_equal():
@@ -42,6 +43,17 @@ def test_the_tree_is_frozen():
             "'ials', 'easemarkov', 'gru4rec' or 'bert4rec'. Received: 'bert'",
         ),
         ("evaluate.primary=ndcg@11", "primary must be one of"),
+        ("rerank.diversity=1.1", "rerank.diversity: input should be less than or equal to 1. Received: 1.1"),
+        ("rerank.diversity=-0.1", "rerank.diversity: input should be greater than or equal to 0. Received: -0.1"),
+        ("rerank.pool=0", "rerank.pool: input should be greater than or equal to 1. Received: 0"),
+        ("rerank.pool=1001", "rerank.pool: input should be less than or equal to 1000. Received: 1001"),
+        ("rerank.per_author=0", "rerank.per_author: input should be greater than or equal to 1. Received: 0"),
+        ("rerank.fresh_slots=-1", "rerank.fresh_slots: input should be greater than or equal to 0. Received: -1"),
+        ("rerank.fresh_days=0", "rerank.fresh_days: input should be greater than 0. Received: 0"),
+        ("rerank.fresh_days=.inf", "rerank.fresh_days: input should be less than or equal to 36500. Received: inf"),
+        ("rerank.diversity=.nan", "rerank.diversity: input should be"),
+        ("rerank.explore_slots=0.5", "rerank.explore_slots: input should be a valid integer. Received: 0.5"),
+        ("rerank.mmr=1", "unknown key rerank.mmr"),
         ("name=Home Feed", "name: string should match pattern"),
         ("seed", "--set takes key=value, such as train.ease.l2=100. Received: 'seed'"),
         ("seed.deep=1", "--set cannot go below seed, which is a value, not a section. Received: seed.deep"),
@@ -53,6 +65,13 @@ def test_a_fault_is_one_sentence_that_names_the_key(override, sentence):
         load_params(ROOT / "params.yaml", [override])
     assert sentence in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_one_key_switches_re_ranking_on_and_the_others_stay_neutral():
+    rules = load_params(ROOT / "params.yaml", ["rerank.per_author=2"]).rerank
+    assert rules.model_dump() == {
+        "pool": 100, "diversity": 0.0, "per_author": 2, "fresh_slots": 0, "fresh_days": 7.0, "explore_slots": 0,
+    }  # fmt: skip
 
 
 def test_overrides_go_deep_and_leave_the_rest():

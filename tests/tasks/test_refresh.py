@@ -16,13 +16,14 @@ from lineage.recorded import REFRESH
 from lineage.releases import Releases
 from models.catalogue import load
 from models.embedded import VIDEOS
-from models.params import TagsParams
+from models.params import RerankParams, TagsParams
 from models.search import Index, space_id
 from tasks.encode import encode, text_encoder, whole_catalogue
 from tasks.index import dense_settings
 from tasks.params import Params, Refresh
 from tasks.recommend import Bundle
 from tasks.refresh import Kept, grown, refresh
+from tasks.rerank import Reranking
 from tasks.shelves import Shelves
 from tasks.split import TRAIN
 from tasks.tag import tag
@@ -104,6 +105,18 @@ def test_new_videos_are_recommended_by_the_same_towers(live, kept):
     assert {video["title"] for video in shown} & set(NEW) == set(NEW)
     untouched = {"viewers.parquet", "sequences/offsets.npy", "model/weights.safetensors", "model/config.json"}
     assert {name for name in untouched if manifest.parts[name] != manifest_of(live).parts[name]} == set()
+
+
+def test_the_next_generation_re_ranks_as_the_one_before(live, kept, tmp_path):
+    plain = Bundle(refreshed(live, kept, TITLES + NEW)[0], "content").recommend("u2", k=5).videos
+    shutil.copytree(live, tmp_path / "live")
+    Reranking(rules=RerankParams(explore_slots=1), seed=1, fresh_since=0).save(tmp_path / "live")
+    out, manifest = refreshed(tmp_path / "live", kept, TITLES + NEW)
+    assert (out / "rerank.json").read_bytes() == (tmp_path / "live/rerank.json").read_bytes()
+    assert "rerank.json" in manifest.parts
+    shown = Bundle(out, "content").recommend("u2", k=3).videos
+    assert shown[:2] == plain[:2]
+    assert shown[2] in plain[3:]  # all but one of the five unseen are rare
 
 
 def test_what_has_every_video_as_it_is_now_is_left_alone(live, kept):
