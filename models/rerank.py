@@ -93,22 +93,30 @@ class Reranker:
         """`[viewers, slots]` rarely watched videos that would not be shown otherwise, -1 for none."""
         drawn = _next_open(self._walk, self._starts(seen), shown, seen, slots)
         if self.params.per_author:
-            authors = self._authors_of(drawn)
+            authors = self._author[drawn]
             same = (authors[:, :, None] == authors[:, None, :]) & (authors != NONE)[:, :, None]
             drawn[np.tril(same, -1).sum(axis=2) >= self.params.per_author] = NONE
         return drawn
 
     def _starts(self, seen: Sequences) -> NDArray[np.int64]:
         """`[viewers]` where each one's walk begins."""
-        salt = mixed(np.array([self.seed % 2**64], np.uint64))
         history = np.zeros(seen.n_viewers, np.uint64)
         np.add.at(history, seen.viewer_of_event(), mixed(seen.videos.astype(np.uint64)))
-        return (mixed(history ^ salt) % np.uint64(max(len(self.rare), 1))).astype(np.int64)
+        return (mixed(history ^ self._salt) % np.uint64(max(len(self.rare), 1))).astype(np.int64)
 
     @cached_property
     def _walk(self) -> NDArray[np.int32]:
-        salt = mixed(np.array([self.seed % 2**64], np.uint64))
-        return self.rare[np.argsort(mixed(self.rare.astype(np.uint64) ^ salt), kind="stable")]
+        """`rare`, shuffled."""
+        return self.rare[np.argsort(mixed(self.rare.astype(np.uint64) ^ self._salt), kind="stable")]
+
+    @property
+    def _salt(self) -> NDArray[np.uint64]:
+        return mixed(np.array([self.seed % 2**64], np.uint64))
+
+    @cached_property
+    def _author(self) -> NDArray[np.int32]:
+        """`[videos + 1]`; the last is for -1."""
+        return np.append(self.authors, np.int32(NONE))
 
     @cached_property
     def _is_fresh(self) -> Mask:
@@ -119,18 +127,16 @@ class Reranker:
 
     @cached_property
     def _units(self) -> Vectors:
+        """`vectors` of length 1 or 0."""
         if isinstance(self.vectors, sp.csr_array):
             lengths = np.sqrt(np.asarray(self.vectors.multiply(self.vectors).sum(axis=1)))
             return sp.csr_array(sp.diags_array(_inverse(lengths)) @ self.vectors)
         return self.vectors * _inverse(np.linalg.norm(self.vectors, axis=1))[:, None]
 
-    def _authors_of(self, videos: Lists) -> NDArray[np.int32]:
-        return np.append(self.authors, np.int32(NONE))[videos]
-
     def _chosen(self, pool: Lists, scores: NDArray[np.float32], more: Lists, drawn: Lists, k: int) -> Lists:
         """`[viewers, k]` of the pool, and of `more` fresh videos where it has too few; as many -1 as are `drawn`."""
         videos = np.concatenate([pool, more], axis=1)
-        authors, diversity = self._authors_of(videos), self.params.diversity
+        authors, diversity = self._author[videos], self.params.diversity
         places = k - (drawn != NONE).sum(axis=1)
         worth = np.zeros(videos.shape)
         worth[:, : pool.shape[1]] = (1 - diversity) * _scaled(scores, pool != NONE)
@@ -141,7 +147,7 @@ class Reranker:
             worth=worth,
             cosines=diversity * _cosines(self._units, videos) if diversity else None,
             free=(videos != NONE) & ~(videos[:, :, None] == drawn[:, None, :]).any(axis=2),
-            by_author=(authors[:, :, None] == self._authors_of(drawn)[:, None, :]).sum(axis=2),
+            by_author=(authors[:, :, None] == self._author[drawn][:, None, :]).sum(axis=2),
             due=np.minimum(self.params.fresh_slots, places),
             nearest=np.full(videos.shape, -np.inf, np.float32),
         )

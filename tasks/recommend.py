@@ -108,10 +108,13 @@ class Bundle:
             videos, scores = self._pool(history, k)
             return videos[videos >= 0], scores[videos >= 0]
         pool, scores = self._pool(history, self.reranker.pool_size(k))
-        videos = self.reranker.lists(pool, scores, history, k)
-        videos = videos[videos >= 0]
-        # Not all need be of the pool.
-        return videos, scores_of(self.model, history, videos)[0]
+        listed = self.reranker.lists(pool, scores, history, k)[0]
+        listed = listed[listed >= 0]
+        known = dict(zip(pool[0].tolist(), scores[0].tolist(), strict=True))
+        others = np.array([video for video in listed.tolist() if video not in known], np.int32)
+        if len(others):
+            known |= zip(others.tolist(), scores_of(self.model, history, others)[0].tolist(), strict=True)
+        return listed, np.array([known[video] for video in listed.tolist()], np.float32)
 
     def _pool(self, histories: Sequences, size: int) -> Ranked:
         """The `size` best for each viewer of `histories`, and their scores, by the index.

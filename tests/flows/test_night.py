@@ -153,6 +153,15 @@ def test_a_challenger_that_breaks_a_bound_is_refused_and_the_live_release_stays(
     assert "cannot go live: its verdict is refused" in " ".join(denied.stderr.split())
 
 
+def test_a_re_ranked_release_is_judged_as_it_is_served_the_night_after_too(finished, source):
+    on = retrain(finished.project, source, *_named("reranked", "rerank={diversity: 0.2, explore_slots: 1}"))
+    off = retrain(finished.project, source, *_named("reranked", "train.itemknn.neighbours=31"))
+    assert off["champion_score"] == on["challenger_score"] != finished.outcome["challenger_score"]
+    parts = _json(finished, "show", on["release"][:12], "--name", "reranked")["manifest"]["parts"]
+    assert "rerank.json" in parts
+    assert "index/rerank.json" not in parts
+
+
 def test_a_candidate_whose_process_dies_is_left_behind(finished, source):
     words = _named("left-behind", "candidates=[popularity, itemknn, ease]")
     night = start_cli(finished.project, *night_words(source, *words), "--json")
