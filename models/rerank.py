@@ -26,6 +26,9 @@ from models.sequences import Sequences
 # Pool places that are looked at together; what is held for them is this times the pool's size, 4 bytes each.
 PLACES_A_BLOCK = 4096
 
+# Entries of a sparse vector that its cosines are made of: all of them cost the square of their number.
+STRONGEST = 50
+
 Lists = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
@@ -125,14 +128,6 @@ class Reranker:
         mask[self.fresh] = True
         return mask
 
-    @cached_property
-    def _units(self) -> Vectors:
-        """`vectors` of length 1 or 0."""
-        if isinstance(self.vectors, sp.csr_array):
-            lengths = np.sqrt(np.asarray(self.vectors.multiply(self.vectors).sum(axis=1)))
-            return sp.csr_array(sp.diags_array(_inverse(lengths)) @ self.vectors)
-        return self.vectors * _inverse(np.linalg.norm(self.vectors, axis=1))[:, None]
-
     def _chosen(self, pool: Lists, scores: NDArray[np.float32], more: Lists, drawn: Lists, k: int) -> Lists:
         """`[viewers, k]` of the pool, and of `more` fresh videos where it has too few; as many -1 as are `drawn`."""
         videos = np.concatenate([pool, more], axis=1)
@@ -145,7 +140,7 @@ class Reranker:
             fresh=self._is_fresh[videos],
             authors=authors,
             worth=worth,
-            cosines=diversity * _cosines(self._units, videos) if diversity else None,
+            cosines=diversity * _cosines(self.vectors, videos) if diversity else None,
             free=(videos != NONE) & ~(videos[:, :, None] == drawn[:, None, :]).any(axis=2),
             by_author=(authors[:, :, None] == self._author[drawn][:, None, :]).sum(axis=2),
             due=np.minimum(self.params.fresh_slots, places),
@@ -203,11 +198,6 @@ class _Filling:
         )
 
 
-def _inverse(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 over each, and 0 for 0."""
-    return np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-
-
 def _scaled(scores: NDArray[np.float32], there: Mask) -> NDArray[np.float64]:
     """Each row's scores over 0..1, all 0 where they are equal or there are none."""
     low = np.min(scores, axis=1, where=there, initial=np.inf, keepdims=True).astype(np.float64)
@@ -217,17 +207,41 @@ def _scaled(scores: NDArray[np.float32], there: Mask) -> NDArray[np.float64]:
     return scaled
 
 
-def _cosines(units: Vectors, videos: Lists) -> NDArray[np.float32]:
+def _cosines(vectors: Vectors, videos: Lists) -> NDArray[np.float32]:
     """`[viewers, n, n]` between the videos `[viewers, n]` of each; -1 is as the last video, and nobody looks."""
-    if isinstance(units, sp.csr_array):
-        distinct, at = np.unique(videos % units.shape[0], return_inverse=True)
-        rows = units[distinct]
-        table: NDArray[np.float32] = (rows @ rows.T).toarray()
+    if isinstance(vectors, sp.csr_array):
+        distinct, at = np.unique(videos % vectors.shape[0], return_inverse=True)
+        rows = _strongest(vectors[distinct])
+        lengths = np.sqrt((rows * rows).sum(axis=1))
+        units = sp.csr_array(sp.diags_array(_inverse(lengths)) @ rows)
+        table: NDArray[np.float32] = (units @ units.T).toarray()
         return table[at[:, :, None], at[:, None, :]]
     # A product a viewer, all of one shape: the same bits whoever else is in the block.
-    own = units[videos]
+    own = vectors[videos]
+    own = own * _inverse(np.linalg.norm(own, axis=2))[:, :, None]
     cosines: NDArray[np.float32] = own @ own.transpose(0, 2, 1)
     return cosines
+
+
+def _strongest(rows: sp.csr_array) -> sp.csr_array:
+    """`rows` with the `STRONGEST` largest entries of each by size, and those that tie with the last of them."""
+    sizes, lengths = np.abs(rows.data), np.diff(rows.indptr)
+    spare = int(lengths.max(initial=0)) - STRONGEST
+    if spare <= 0:
+        return rows
+    table = np.zeros((len(lengths), spare + STRONGEST), rows.dtype)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = sizes
+    least = np.partition(table, spare, axis=1)[:, spare]
+    kept = sp.csr_array(
+        (np.where(sizes >= np.repeat(least, lengths), rows.data, 0), rows.indices, rows.indptr), rows.shape
+    )
+    kept.eliminate_zeros()
+    return kept
+
+
+def _inverse(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 over each, and 0 for 0."""
+    return np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
 
 def _first_with_any(*masks: Mask) -> Mask:

@@ -36,6 +36,15 @@ def test_diversity_trades_score_for_unlikeness_to_the_nearest_above(vectors):
     assert lists(reranker(vectors=vectors, diversity=1.0), 5) == [[0, 2, 4, 1, 3]]
 
 
+def test_the_strongest_entries_of_a_long_sparse_vector_decide_what_is_like_it():
+    # 0 and 1 share 50 strong entries, 0 and 2 five hundred weak ones.
+    strong, weak = np.full(50, 2.0, np.float32), np.full(500, -1.0, np.float32)
+    rows = [[strong, weak], [strong, 0 * weak], [0 * strong, weak]]
+    vectors = sp.csr_array(np.array([np.concatenate(row) for row in rows]))
+    pool, scores = [[0, 1, 2]], [[1, 0.5, 0.5]]
+    assert lists(reranker(vectors=vectors, diversity=0.5), 3, pool=pool, scores=scores) == [[0, 2, 1]]
+
+
 def test_scores_count_as_their_share_of_the_range_of_the_pool():
     made = reranker(diversity=0.5)
     assert lists(made, 5, scores=SCORES * 1000 - 7) == lists(made, 5) == [[0, 2, 1, 3, 4]]
