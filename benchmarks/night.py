@@ -49,7 +49,7 @@ paths.LANDED.parent.mkdir(exist_ok=True)
 paths.LANDED.write_text(landed.as_json())
 write_json(paths.CHAMPION, {"release": None})
 per_candidate = [(step, name) for name in params.every_candidate for step in ("train", "evaluate")]
-before = [("ingest",), ("validate",), ("prepare",), ("encode",)]
+before = [("ingest",), ("validate",), ("prepare",), ("regions",), ("encode",)]
 for step, *words in [*before, *per_candidate, ("index",), ("champion",), ("gate",)]:
     importlib.import_module(f"tasks.{step}").main(*words)
 Path("dvc.lock").touch()

@@ -4,6 +4,7 @@ import json
 import sys
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -193,6 +194,26 @@ def video(
     from flows.view import show
 
     show(describe_video(Live.open(name), video), show_video, as_json=as_json)
+
+
+@app.command()
+def regions(
+    plot: Annotated[
+        Path | None, typer.Option(help="Leave a heat map of regions by hour here.", metavar="FILE.png")
+    ] = None,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show where and when the newest night's viewers watch: flows between regions, hot spots by hour."""
+    from flows.regions import describe_regions, draw_regions, newest_regions
+    from flows.regions_view import show_regions
+    from flows.view import show
+    from infra.settings import Settings
+
+    night = newest_regions(Settings(), name)
+    if plot:
+        draw_regions(night, plot)
+    show(describe_regions(night), show_regions, as_json=as_json)
 
 
 @app.command()

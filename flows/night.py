@@ -84,6 +84,10 @@ class Night:
         """Encode and tag the catalogue; without that, nothing that reads content is trained."""
         self._leave_behind([*self.params.after_encode, *self.params.learners], ["encode"])
 
+    def regions(self) -> None:
+        """Where and when viewers watch; a night without that is a night all the same."""
+        self._leave_behind(["regions"], ["regions"])
+
     def learn(self) -> None:
         """What learns from video and text on its way; each a registered model, with the verdict of its own gate."""
         for name in self.params.learners:
@@ -118,7 +122,7 @@ class Night:
         learn = [f"learn@{name}" for name in self.params.learners]
         with self.timed("look"):
             trained = self.pipeline.up_to_date(
-                ["ingest", "validate", "prepare", "encode", *per_candidate, *learn, "index"]
+                ["ingest", "validate", "prepare", "regions", "encode", *per_candidate, *learn, "index"]
             )
         if trained:
             get_run_logger().info("this run has trained before and nothing has changed")
@@ -206,6 +210,7 @@ def _train(run: Night) -> None:
     neural = [name for name in run.params.candidates if name in NEURAL]
     others = [name for name in run.params.candidates if name not in NEURAL]
     lanes = [candidates_step.submit(lane, run.candidate) for lane in (neural, others) if lane]
+    run.regions()
     run.encode()
     for lane in lanes:
         lane.result()

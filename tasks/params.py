@@ -159,6 +159,20 @@ class Encode(Section):
     media: Media = Media()
 
 
+class Regions(Section):
+    """The graph of regions by hour, of events with a `region`.
+
+    Attributes:
+        dim: of the vectors of its nodes and of viewers.
+        half_life_days: in a viewer's vector, an event so long before the newest counts half; None: all count alike.
+        max_gap_hours: events further apart are no step from one to the next.
+    """
+
+    dim: Annotated[int, Field(ge=1, le=1024)] = 16
+    half_life_days: Annotated[float, Field(gt=0)] | None = 14.0
+    max_gap_hours: Annotated[float, Field(gt=0)] = 24.0
+
+
 CandidateName = Literal[
     "popularity",
     "itemknn",
@@ -300,6 +314,7 @@ class Params(Section):
     tags: TagsParams | None = None
     learners: list[LearnerName] = Field(default_factory=list)
     learn: Learn = Learn()
+    regions: Regions = Regions()
     train: Candidates = Candidates()
     rerank: RerankParams | None = None
     evaluate: Evaluate = Evaluate()

@@ -24,6 +24,7 @@ COMMANDS = (
     "profile",
     "refresh",
     "video",
+    "regions",
     "encode",
     "rank",
     "releases",

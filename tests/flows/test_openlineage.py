@@ -34,9 +34,9 @@ from tests.infra.servers import free_ports
 from tests.lineage.openlineage_server import checked, collecting, events_in, told, versions
 
 AFTER_THE_GATE = ("record", "register", "release")
-STEPS = ("land", "ingest", "validate", "prepare", "encode", "index", "champion", "gate", *AFTER_THE_GATE)
+STEPS = ("land", "ingest", "validate", "prepare", "regions", "encode", "index", "champion", "gate", *AFTER_THE_GATE)
 PER_CANDIDATE = [f"{step}@{name}" for step in ("train", "evaluate") for name in ("popularity", "itemknn")]
-STAGES = ("ingest", "validate", "prepare", "encode", "index", "champion", "gate", *PER_CANDIDATE)
+STAGES = ("ingest", "validate", "prepare", "regions", "encode", "index", "champion", "gate", *PER_CANDIDATE)
 SCHEMA = ROOT / "docs/openlineage-verdict.json"
 
 

@@ -12,6 +12,7 @@ NIGHT = [
     "ingest",
     "validate",
     "prepare",
+    "regions",
     "encode",
     "train@popularity",
     "evaluate@popularity",
