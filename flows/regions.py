@@ -45,10 +45,13 @@ def describe_regions(night: Path) -> dict[str, Any]:
 
 
 def draw_regions(night: Path, plot: Path) -> None:
-    """Leave the heat map of the night in the checkout `night` at `plot`. Raises `BadInput` when that is no PNG file."""
+    """Leave the heat map of the night in the checkout `night` at `plot`. Raises `BadInput` when it cannot be."""
     from tasks.region_plot import plot_regions
 
     if plot.suffix.lower() != ".png":
         raise BadInput(f"--plot must end in .png. Received: {plot}")
+    graph = RegionGraph.load(night / paths.REGIONS / GRAPH)
+    if not graph.regions:
+        raise BadInput(f"There is nothing to plot: the events of run {night.parent.name} have no region.")
     with disk_errors(plot):
-        plot_regions(RegionGraph.load(night / paths.REGIONS / GRAPH), plot)
+        plot_regions(graph, plot)

@@ -168,8 +168,8 @@ class Regions(Section):
         max_gap_hours: events further apart are no step from one to the next.
     """
 
-    dim: Annotated[int, Field(ge=1, le=1024)] = 16
-    half_life_days: Annotated[float, Field(gt=0)] | None = 14.0
+    dim: Annotated[int, Field(ge=1, le=1024)] = 32
+    half_life_days: Annotated[float, Field(gt=0)] | None = 1.0
     max_gap_hours: Annotated[float, Field(gt=0)] = 24.0
 
 

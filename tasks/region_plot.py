@@ -19,7 +19,7 @@ STRONG = 6.0  # adjusted residual from which on the colour stays the same
 def plot_regions(graph: RegionGraph, path: Path) -> None:
     """Write the heat map of the adjusted residuals as PNG, the most visited regions on top, their visits beside it."""
     busiest = np.argsort(-graph.visits.sum(axis=1), kind="stable")[:MOST]
-    figure = Figure(figsize=(13, 2.5 + 0.3 * max(len(busiest), 4)), layout="constrained")
+    figure = Figure(figsize=(13, 2.5 + 0.3 * len(busiest)), layout="constrained")
     heat, bars = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
     image = _heat(heat, graph, graph.hot_spots(), busiest)
     bars.barh(np.arange(len(busiest)), graph.visits.sum(axis=1)[busiest], color="0.55")
@@ -36,7 +36,7 @@ def plot_regions(graph: RegionGraph, path: Path) -> None:
 def _heat(axes: Axes, graph: RegionGraph, spots: HotSpots, rows: NDArray[np.int64]) -> AxesImage:
     image = axes.imshow(spots.residual[rows], cmap="RdBu_r", vmin=-STRONG, vmax=STRONG, aspect="auto")
     hot = np.argwhere(spots.hot[rows])
-    axes.scatter(hot[:, 1], hot[:, 0], s=28, facecolor="black", edgecolor="white", label="hot spot")
+    axes.scatter(hot[:, 1], hot[:, 0], s=28, facecolor="black", edgecolor="white")
     names = [shown(graph.regions[row]) for row in rows.tolist()]
     axes.set_yticks(np.arange(len(rows)), names, parse_math=False)
     axes.set_xticks(np.arange(HOURS))

@@ -63,7 +63,7 @@ def test_names_of_odd_characters_come_through(tmp_path):
     assert set(flows["from"]) | set(flows["to"]) == set(ODD)
     assert pl.read_parquet(out / "hot_spots.parquet")["region"].unique().sort().to_list() == sorted(ODD)
     vectors = np.load(out / "viewers.npy")
-    assert (vectors.shape, vectors.dtype) == ((12, 16), np.float32)
+    assert (vectors.shape, vectors.dtype) == ((12, 32), np.float32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
     assert facts == {
         "regions": 4,
