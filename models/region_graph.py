@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from models.decay import decay
+from models.sparse import NAMES, csr_arrays
 from models.transition_vectors import transition_vectors
 from models.weights import CONFIG, WEIGHTS, Arrays, load_arrays, load_config, save_weights
 
@@ -21,7 +22,6 @@ HOUR_MS = 3_600_000
 CONFIDENCE = 0.95  # that no hot spot is found where there is none
 FEWEST_EXPECTED = 5.0  # below it the residual is not near normal (Cochran, Biometrics 1954)
 NAME = "region-graph"
-EDGES = ("indptr", "indices", "counts")
 
 
 @dataclass(frozen=True)
@@ -142,22 +142,26 @@ class RegionGraph:
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors` and `config.json`; equal graphs give equal bytes."""
-        arrays: Arrays = {"events": self.events, "visits": self.visits, "vectors": self.vectors}
-        arrays |= {"indptr": self.edges.indptr, "indices": self.edges.indices, "counts": self.edges.data}
+        arrays: Arrays = {
+            "events": self.events,
+            "visits": self.visits,
+            "vectors": self.vectors,
+            **csr_arrays(self.edges),
+        }
         save_weights(folder, recommender=NAME, arrays=arrays, config={"regions": list(self.regions)})
 
     @classmethod
     def load(cls, folder: Path) -> "RegionGraph":
         """Read what `save` wrote. Raises `ValueError` when it is not that."""
         regions = tuple(load_config(folder, recommender=NAME)["regions"])
-        arrays = load_arrays(folder / WEIGHTS, names=("events", "visits", "vectors", *EDGES))
+        arrays = load_arrays(folder / WEIGHTS, names=("events", "visits", "vectors", *NAMES))
         if len(arrays["events"]) != len(regions):
             raise ValueError(
                 f"{folder / CONFIG} must name a region a row of events. Received: {len(regions)} names, "
                 f"{len(arrays['events'])} rows"
             )
-        n = len(regions) * HOURS
-        edges = sp.csr_array((arrays["counts"], arrays["indices"], arrays["indptr"]), shape=(n, n))
+        shape = (len(regions) * HOURS,) * 2
+        edges = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
         edges.check_format(full_check=True)
         return cls(regions, arrays["events"], arrays["visits"], edges, arrays["vectors"])
 
