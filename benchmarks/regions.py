@@ -80,11 +80,12 @@ def case_of(name: str, rows: pl.DataFrame, category: NDArray[np.int64]) -> Case:
     )
 
 
-def generated(strength: float, seed: int) -> Case:
+def generated(strength: float, seed: int, *, towns: int = 1) -> Case:
     """Evenings and journeys of made-up viewers.
 
     With the chance `strength` the category watched is the favourite of the region in that quarter of the day, otherwise
-    one of the viewer's own taste; within it, popular videos are watched more.
+    one of the viewer's own taste; within it, popular videos are watched more. With several `towns` it is the favourite
+    of their country, and a town is what is known: viewers go from their own to others of the country and back.
     """
     draw = np.random.default_rng(seed)
     favourite = draw.integers(0, CATEGORIES, (REGIONS, 4))
@@ -102,8 +103,10 @@ def generated(strength: float, seed: int) -> Case:
     there = favourite[region, time // HOUR_MS % HOURS // 6]
     chosen = np.where(draw.random(n) < strength, there, own)
     video = draw.choice(len(rank_share), n, p=rank_share / rank_share.sum()) * CATEGORIES + chosen
-    rows = pl.DataFrame({"user": user, "video": video, "time": time, "region": region})
-    return case_of(f"generated, strength {strength:g}", rows, category)
+    elsewhere = draw.random(n) < 0.5
+    town = np.where(elsewhere, draw.integers(0, towns, n), draw.integers(0, towns, VIEWERS)[user])
+    rows = pl.DataFrame({"user": user, "video": video, "time": time, "region": region * towns + town})
+    return case_of(f"generated, strength {strength:g}, {REGIONS * towns} regions", rows, category)
 
 
 def movielens() -> Case:
@@ -233,7 +236,8 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=2, help="of the generated data and the sampled pairs")
     seed = options.parse_args().seed
     table = Table("data", "context", "NDCG@10", "gain over none", "95 % interval")
-    for case in (generated(0.5, seed), generated(0.2, seed), generated(0.0, seed), movielens()):
+    cases = [generated(strength, seed) for strength in (0.5, 0.2, 0.0)]
+    for case in (*cases, generated(0.5, seed, towns=16), movielens()):
         found = measured(case, Regions(), seed)
         for name, ndcg in found.items():
             gain = paired_bootstrap(ndcg, found["none"], confidence=0.95, resamples=2000, seed=0)

@@ -22,7 +22,7 @@ def transition_vectors(steps: sp.csr_array, *, dim: int) -> NDArray[np.float32]:
     """`[nodes, dim]` float32, the same bits each time; zeros for a node without steps, and in columns beyond the rank.
 
     Args:
-        steps: `[nodes, nodes]` counts of steps from row to column. Here it counts neither their direction nor steps
+        steps: `[nodes, nodes]` counts of steps from row to column. Their direction does not count here, nor do steps
             from a node to itself: those are most of all, and would make each node like itself alone.
         dim: columns.
     """
