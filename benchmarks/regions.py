@@ -1,6 +1,6 @@
 """Do regions and hours help to rank? On data where they decide by a known strength, and where they decide nothing.
 
-    python -m benchmarks.regions
+    python -m benchmarks.regions --only "128 regions"
 
 One learner, a logistic regression over the same candidates, is fitted with and without context: the viewer's vector of
 `models.region_graph`, the vector of the region and hour in which is asked, both, or that region and hour one-hot. Each
@@ -234,10 +234,12 @@ def main() -> None:
     """Print one table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seed", type=int, default=2, help="of the generated data and the sampled pairs")
-    seed = options.parse_args().seed
+    options.add_argument("--only", default="", help="part of the name of the data that is to be measured")
+    asked = options.parse_args()
+    seed = asked.seed
     table = Table("data", "context", "NDCG@10", "gain over none", "95 % interval")
-    cases = [generated(strength, seed) for strength in (0.5, 0.2, 0.0)]
-    for case in (*cases, generated(0.5, seed, towns=16), movielens()):
+    cases = [*(generated(strength, seed) for strength in (0.5, 0.2, 0.0)), generated(0.5, seed, towns=16), movielens()]
+    for case in (case for case in cases if asked.only in case.name):
         found = measured(case, Regions(), seed)
         for name, ndcg in found.items():
             gain = paired_bootstrap(ndcg, found["none"], confidence=0.95, resamples=2000, seed=0)
