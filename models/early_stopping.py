@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.protocol import Training
+from models.protocol import Diverged, Recommender, Training
+from models.ranking import top_k
 from models.sequences import Sequences
 
 METRIC = "ndcg@10"
@@ -66,3 +67,15 @@ def judged_viewers(data: Training) -> NDArray[np.int64]:
     if len(viewers) <= VALIDATION_VIEWERS:
         return viewers
     return np.sort(np.random.default_rng(data.seed).choice(viewers, VALIDATION_VIEWERS, replace=False))
+
+
+def validation_metric(model: Recommender, data: Training, viewers: NDArray[np.int64]) -> dict[str, float]:
+    """`METRIC` of `model` over `viewers`; nothing without any. Raises `Diverged` on scores that are not finite."""
+    if not len(viewers):
+        return {}
+    seen = data.train.take(viewers)
+    try:
+        lists, _ = top_k(model.viewer_vectors(seen), model.video_vectors(), seen, 10)
+    except ValueError as error:
+        raise Diverged(f"{error}: lower learning_rate") from error
+    return {METRIC: ndcg(lists, data.valid.take(viewers))}

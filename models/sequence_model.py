@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from models.backend import array_of, describe_device, grow_memory, memory_exhaustion_diverges, repeatable, software
 from models.batches import VIEWERS_A_BATCH, filled
 from models.checkpoint import training_key
-from models.early_stopping import EarlyStopping
+from models.early_stopping import EarlyStopping, validation_metric
 from models.network_state import compile_with_adam, named_weights, set_named_weights
 from models.params import SequenceParams
 from models.protocol import Training
 from models.sequence_network import SequenceNetwork
 from models.sequences import Sequences
-from models.stopped_training import train_until_stopped, validation_metric
+from models.stopped_training import train_until_stopped
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
 from models.windows import Tokens, newest_window, pad_token, training_windows
 

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.early_stopping import METRIC, EarlyStopping, judged_viewers, ndcg
+from models.early_stopping import EarlyStopping, judged_viewers
 from models.network_state import reseed, take_up, training_state, weights_of
-from models.protocol import Diverged, Recommender, Training
-from models.ranking import top_k
+from models.protocol import Diverged, Training
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +70,6 @@ def train_until_stopped(
         checkpoint.save(training_state(network, stopping.best), facts)
         data.on_epoch(number, limits.epochs, metrics)
     return stopping
-
-
-def validation_metric(model: Recommender, data: Training, viewers: NDArray[np.int64]) -> dict[str, float]:
-    """`METRIC` of `model` over `viewers`; nothing without any. Raises `Diverged` on scores that are not finite."""
-    if not len(viewers):
-        return {}
-    seen = data.train.take(viewers)
-    try:
-        lists, _ = top_k(model.viewer_vectors(seen), model.video_vectors(), seen, 10)
-    except ValueError as error:
-        raise Diverged(f"{error}: lower learning_rate") from error
-    return {METRIC: ndcg(lists, data.valid.take(viewers))}
 
 
 def _take_up(arrays: dict[str, NDArray[Any]], facts: dict[str, Any], network: Any, stopping: EarlyStopping) -> None:

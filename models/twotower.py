@@ -19,7 +19,7 @@ from models.backend import (
 from models.batches import VIEWERS_A_BATCH, filled
 from models.checkpoint import training_key
 from models.decay import DAY_MS
-from models.early_stopping import EarlyStopping
+from models.early_stopping import EarlyStopping, validation_metric
 from models.embedded import Embedded, content_of
 from models.modality import Modality, Rows, Table, modalities_of, modality_arrays, modality_names
 from models.network_state import compile_with_adam, named_weights, set_named_weights
@@ -27,7 +27,7 @@ from models.params import TwoTowerParams
 from models.protocol import Training
 from models.recent import CONTEXT, Recent, shuffled_ties
 from models.sequences import Sequences
-from models.stopped_training import train_until_stopped, validation_metric
+from models.stopped_training import train_until_stopped
 from models.two_towers import NEVER, TwoTowers
 from models.video_content import VideoContent
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
