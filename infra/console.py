@@ -12,8 +12,11 @@ T = TypeVar("T")
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A Rich progress bar on standard error; silent where standard error is no terminal."""
+def progress_bar(console: Console | None = None) -> Iterator[Progress]:
+    """A Rich progress bar on standard error; silent where standard error is no terminal.
+
+    `console`: of what is logged meanwhile, so that it is written above the bar.
+    """
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -21,8 +24,9 @@ def progress_bar() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(
+        *columns, console=console or Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
         yield bar
 
 

@@ -93,10 +93,15 @@ class Registry:
         with self._asked() as client:
             return bool(client.get_run(run).info.status == "FINISHED")
 
-    def finish(self, run: str) -> None:
-        """Mark the run as whole."""
+    def has_ended(self, run: str) -> bool:
+        """Whether the run was marked as whole or as failed."""
         with self._asked() as client:
-            client.set_terminated(run, status="FINISHED")
+            return bool(client.get_run(run).info.status in ("FINISHED", "FAILED", "KILLED"))
+
+    def finish(self, run: str, *, status: str = "FINISHED") -> None:
+        """Mark the run as whole, or as `FAILED` or `KILLED`."""
+        with self._asked() as client:
+            client.set_terminated(run, status=status)
 
     def log(self, run: str, *, params: Mapping[str, object], metrics: Sequence[tuple[str, float, int]]) -> None:
         """Log parameters and `(name, value, step)` metrics; `@` in a name becomes `_at_`, which MLflow allows."""

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
         erasure_key: 64 hexadecimal digits that erased viewers are hashed with; default generated under `home`.
         openlineage_url: HTTP endpoint that OpenLineage events go to, and the bearer token that it asks for, if any:
             `openlineage_api_key`; default a file under `home`.
+        tuning_url: SQLAlchemy URL of the database of hyperparameter searches, such as `postgresql+psycopg://...`;
+            default SQLite under `home`.
     """
 
     model_config = SettingsConfigDict(env_prefix="NIGHTREEL_", frozen=True, extra="ignore")
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = None
     openlineage_url: str | None = None
     openlineage_api_key: SecretStr | None = None
+    tuning_url: SecretStr | None = None
 
     @cached_property
     def home_dir(self) -> Path:
