@@ -124,6 +124,26 @@ def leaderboard(
 
 
 @app.command()
+def tune(
+    candidate: Annotated[str, typer.Argument(help="Whose parameters to search over.")],
+    trials: Annotated[int, typer.Option(help="Trials in all, those of a search that was stopped included.")] = 20,
+    hours: Annotated[float, typer.Option(help="Time after which no further trial begins.")] = 1.0,
+    source: SourceOption = Source.movielens,
+    path: PathOption = None,
+    overrides: SetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Search for better parameters of one candidate, and propose them as a diff to params.yaml."""
+    from flows.run import run_tune
+
+    tuned = run_tune(candidate, trials, hours, source.value, path, overrides or [])
+    from flows.tune_view import show_tuned
+    from flows.view import show
+
+    show(tuned.model_dump(mode="json"), show_tuned, as_json=as_json)
+
+
+@app.command()
 def schedule(
     cron: Annotated[str, typer.Option(help="When, in cron's five fields, UTC.")] = "0 2 * * *",
     source: SourceOption = Source.movielens,

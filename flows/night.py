@@ -178,6 +178,16 @@ def measure(request: Request) -> Outcome:
         return _outcome(run, "measured", commit=run.record("measured"))
 
 
+@flow(name="prepare", flow_run_name="prepare-{request.source}", persist_result=False)
+def prepare_data(request: Request, encode: bool) -> Path:
+    """Bring a night as far as its training data, encoded too where asked, and stop there; the checkout."""
+    with room_on(Settings().home_dir), _opened(request) as run:
+        _prepare(run)
+        if encode:
+            run.stage("encode")
+        return run.checkout.path
+
+
 @contextmanager
 def _opened(request: Request) -> Iterator[Night]:
     """Land the data, and hold the run's checkout until the block ends."""

@@ -4,6 +4,9 @@ import logging
 import os
 from pathlib import Path
 
+from rich.console import Console
+from rich.theme import Theme
+
 from infra.errors import NightreelError
 
 CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Beginning subflow run")
@@ -46,6 +49,15 @@ def prefect_at_home(home: Path) -> None:
     os.environ.setdefault(
         "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT", "%(asctime)s  %(task_run_name)-19s  %(message)s"
     )
+
+
+def log_console() -> Console | None:
+    """Where Prefect prints, able to show a progress bar too. Call in a flow, which is when Prefect sets it up."""
+    consoles = (getattr(handler, "console", None) for handler in logging.getLogger().handlers)
+    console = next(filter(None, consoles), None)
+    if console is not None:
+        console.push_theme(Theme())  # Prefect's own has no style for a bar
+    return console
 
 
 def make_readable() -> None:

@@ -15,6 +15,7 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome, Refreshed, Request
+    from tasks.tuned import Tuned
 
 
 def _request(source: str, path: str | None, as_of: date | None, overrides: Sequence[str]) -> "Request":
@@ -114,6 +115,29 @@ def run_leaderboard(
         from flows.leaderboard import leaderboard
 
         return leaderboard(request)
+
+
+def run_tune(
+    candidate: str, trials: int, hours: float, source: str, path: str | None, overrides: Sequence[str]
+) -> "Tuned":
+    """Search over one candidate's parameters.
+
+    Raises:
+        BadInput: the candidate is unknown or has nothing to search over, or no trial or no time is given.
+    """
+    from models.catalogue import CLASSES
+    from tasks.search_space import require_searchable
+
+    require_searchable(candidate, CLASSES)
+    if trials < 1:
+        raise BadInput(f"--trials must be 1 or more. Received: {trials}")
+    if not 0 < hours < float("inf"):
+        raise BadInput(f"--hours must be a number above 0. Received: {hours}")
+    request = _request(source, path, None, overrides)
+    with _prefect():
+        from flows.tune import tune
+
+        return tune(request, candidate, trials, hours)
 
 
 def make_schedule(cron: str, source: str, path: str | None, overrides: Sequence[str]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
         "release": outcome["release"] and f"{outcome['release'][:12]}, ledger entry {outcome['seq']}",
         "model version": outcome["model_version"],
         "run": f"{outcome['run']} (git ref {run_ref(outcome['run'])})",
-        "data docs": outcome["docs"] and _from_here(outcome["docs"]),
+        "data docs": outcome["docs"] and from_here(outcome["docs"]),
         "seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in outcome["seconds"].items()),
     }
     show_fields(console, fields)
@@ -205,7 +205,7 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def _from_here(path: str) -> str:
+def from_here(path: str) -> str:
     """`path`, from the current folder where it lies below."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
