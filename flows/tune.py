@@ -33,7 +33,7 @@ Tell = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
-class Hunt:
+class Session:
     """A search while it goes on: where it is written down, and how it is told of."""
 
     search: Search
@@ -82,7 +82,7 @@ def tune(request: Request, candidate: str, trials: int, hours: float) -> Tuned:
         registry = Registry(settings, str(params.name))
         parent = study_step(search, registry, run)
         with opened_study(search.key, settings) as study, _bar(candidate, trials) as tell:
-            _go_on(study, Hunt(search, registry, parent, tell), trials=trials, seconds=hours * 3600)
+            _go_on(study, Session(search, registry, parent, tell), trials=trials, seconds=hours * 3600)
             tried = [Tried.of(trial) for trial in study.trials if trial.state.is_finished()]
             out = settings.home_dir / "tuning" / f"{search.key}.diff"
             tuned = Tuned.of(search, tried, run=run, params=file, out=out)
@@ -106,13 +106,15 @@ def _bar(candidate: str, trials: int) -> Iterator[Tell]:
         yield lambda done, said: bar.update(row, completed=done, description=f"tune {candidate}, {said}")
 
 
-def _go_on(study: optuna.Study, hunt: Hunt, *, trials: int, seconds: float) -> None:
+def _go_on(study: optuna.Study, session: Session, *, trials: int, seconds: float) -> None:
     """Bring `study` to `trials` that ended by themselves, if the time suffices; the present parameters come first."""
     known = [Tried.of(trial) for trial in study.trials if trial.state.is_finished()]
-    log_step(known, hunt.registry, hunt.search.key, hunt.parent)  # what a kill has left out
-    try_first(study, hunt.search.start)
+    log_step(known, session.registry, session.search.key, session.parent)  # what a kill has left out
+    try_first(study, session.search.start)
     left = max(trials - len(ended(study)), 0)
-    study.optimize(hunt, n_trials=left, timeout=seconds, catch=(Refused,), gc_after_trial=True, callbacks=[hunt.log])
+    study.optimize(
+        session, n_trials=left, timeout=seconds, catch=(Refused,), gc_after_trial=True, callbacks=[session.log]
+    )
 
 
 @task(name="study", task_run_name="study", **RETRIED)

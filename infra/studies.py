@@ -12,6 +12,7 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
 VALUES = "values"  # what a trial tried
@@ -40,7 +41,7 @@ def opened_study(name: str, settings: Settings) -> Iterator["Study"]:
     with room_on(home), locked(home / f"{name}.lock"):
         try:
             study = optuna.create_study(
-                storage=optuna.storages.RDBStorage(url),
+                storage=_storage(url),
                 pruner=optuna.pruners.MedianPruner(STARTUP_TRIALS, WARMUP_EPOCHS),
                 study_name=name,
                 direction="maximize",
@@ -48,7 +49,7 @@ def opened_study(name: str, settings: Settings) -> Iterator["Study"]:
             )
             _queue_again(study)
             yield study
-        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        except (SQLAlchemyError, StorageInternalError) as error:
             raise Unreachable(
                 f"The database of hyperparameter searches did not answer: {str(error).splitlines()[0]}. Check "
                 "NIGHTREEL_TUNING_URL, that it is up, and that its driver is installed."
@@ -66,6 +67,16 @@ def try_first(study: "Study", values: Mapping[str, Any]) -> None:
         study.enqueue_trial(dict(values), user_attrs={VALUES: dict(values)})
 
 
+def _storage(url: str) -> "RDBStorage":
+    from optuna.exceptions import StorageInternalError
+    from optuna.storages import RDBStorage
+
+    try:
+        return RDBStorage(url)
+    except ImportError as error:
+        raise StorageInternalError(str(error)) from error
+
+
 def _queue_again(study: "Study") -> None:
     """Fail what is still running, which nobody is at work on while the lock is held, and retry what was cut off."""
     from optuna.exceptions import ExperimentalWarning
@@ -79,7 +90,8 @@ def _queue_again(study: "Study") -> None:
         retry = Retry(max_retry=1)
         retried = {number for trial in study.trials for number in Retry.retry_history(trial)}
         for trial in study.trials:
-            if _was_cut_off(trial) and trial.number not in retried:
+            # one that was cut off while its values were drawn is simply drawn anew
+            if _was_cut_off(trial) and VALUES in trial.user_attrs and trial.number not in retried:
                 retry(study, trial)
 
 

@@ -18,6 +18,7 @@ COMMANDS = (
     "retrain",
     "replay",
     "leaderboard",
+    "tune",
     "schedule",
     "worker",
     "recommend",

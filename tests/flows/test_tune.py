@@ -20,10 +20,14 @@ from tests.flows.project import last_json, run_cli, said, start_cli
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-EASE = ("tune", "ease", "--trials", "6", "--source", "files")
 TINY = {"dim": 8, "blocks": 1, "heads": 1, "max_length": 8, "epochs": 4, "patience": 4, "jit_compile": "false"}
-SASREC = ("tune", "sasrec", "--trials", "9", "--source", "files")
-SASREC += tuple(word for name, value in TINY.items() for word in ("--set", f"train.sasrec.{name}={value}"))
+SASREC = tuple(word for name, value in TINY.items() for word in ("--set", f"train.sasrec.{name}={value}"))
+
+
+def words(source: Path, candidate: str, trials: int, *more: str) -> tuple[str, ...]:
+    """A search over a small source, whose newest day is long ago."""
+    data = ("--source", "files", "--path", str(source), "--set", "validation.max_age_days=100000")
+    return ("tune", candidate, "--trials", str(trials), *data, *more)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +36,9 @@ def searched(finished: FinishedNight, tmp_path_factory: pytest.TempPathFactory) 
     return Path(shutil.copytree(finished.project, tmp_path_factory.mktemp("tune") / "project", symlinks=True))
 
 
-def tuned(project: Path, *words: str) -> dict[str, Any]:
+def tuned(project: Path, *command: str) -> dict[str, Any]:
     """What a search answers."""
-    done = run_cli(project, *words, "--json")
+    done = run_cli(project, *command, "--json")
     assert done.returncode == 0, said(done)
     assert "Traceback" not in done.stderr, said(done)
     answer = last_json(done.stdout)
@@ -58,9 +62,9 @@ def studies(project: Path, statement: str) -> list[tuple[Any, ...]]:
         return []
 
 
-def kill_when(project: Path, words: tuple[str, ...], statement: str) -> None:
+def kill_when(project: Path, command: tuple[str, ...], statement: str) -> None:
     """Start a search and kill it, by SIGKILL, once `statement` finds rows."""
-    search = start_cli(project, *words)
+    search = start_cli(project, *command)
     while not studies(project, statement):
         assert search.poll() is None, (project.parent / f"{project.name}.log").read_text()[-4000:]
         time.sleep(0.004)
@@ -83,10 +87,12 @@ def children(project: Path, study: str) -> dict[str, str]:
 def undisturbed(template: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A search of six trials where there was no night before, so that the night's steps make the data."""
     project = Path(shutil.copytree(template, tmp_path_factory.mktemp("undisturbed") / "project"))
-    return project, tuned(project, *EASE, "--path", str(source))
+    return project, tuned(project, *words(source, "ease", 6))
 
 
-def test_the_best_trial_is_proposed_as_a_diff_that_applies(undisturbed: tuple[Path, dict[str, Any]]) -> None:
+def test_the_best_trial_is_proposed_as_a_diff_that_applies(
+    undisturbed: tuple[Path, dict[str, Any]], source: Path
+) -> None:
     project, answer = undisturbed
     before = yaml.safe_load((project / "params.yaml").read_text())
     best, present = answer["trials"][0], answer["present"]
@@ -99,7 +105,7 @@ def test_the_best_trial_is_proposed_as_a_diff_that_applies(undisturbed: tuple[Pa
     before["train"]["ease"] |= {name: value for name, value in best["values"].items() if value is not None}
     assert yaml.safe_load((project / "params.yaml").read_text()) == before
     # with these parameters the same search goes on, and they are its present ones
-    more = tuned(project, *EASE[:3], "8", *EASE[4:])
+    more = tuned(project, *words(source, "ease", 8))
     assert more["study"] == answer["study"]
     assert tried(more, "complete")[:6] == tried(answer, "complete")
     assert len(more["trials"]) == 8
@@ -118,21 +124,21 @@ def test_each_trial_is_a_child_run_in_mlflow(undisturbed: tuple[Path, dict[str, 
 
 
 def test_a_killed_search_ends_as_if_it_had_not_been(
-    searched: Path, undisturbed: tuple[Path, dict[str, Any]], finished: FinishedNight
+    searched: Path, undisturbed: tuple[Path, dict[str, Any]], finished: FinishedNight, source: Path
 ) -> None:
-    kill_when(searched, EASE, "select 1 from trials where state = 'COMPLETE' and number = 2")
-    answer = tuned(searched, *EASE)
+    kill_when(searched, words(source, "ease", 6), "select 1 from trials where state = 'COMPLETE' and number = 2")
+    answer = tuned(searched, *words(source, "ease", 6))
     assert answer["run"] == finished.outcome["run"]
     assert tried(answer, "complete") == tried(undisturbed[1], "complete")
     assert len(children(searched, answer["study"])) == len(answer["trials"])
 
 
-def test_a_trial_that_was_killed_is_tried_again_and_a_poor_one_is_pruned(searched: Path) -> None:
+def test_a_trial_that_was_killed_is_tried_again_and_a_poor_one_is_pruned(searched: Path, source: Path) -> None:
     running = (
         "select 1 from trials join trial_intermediate_values using (trial_id) where state = 'RUNNING' and number = 1"
     )
-    kill_when(searched, SASREC, running)
-    answer = tuned(searched, *SASREC)
+    kill_when(searched, words(source, "sasrec", 9, *SASREC), running)
+    answer = tuned(searched, *words(source, "sasrec", 9, *SASREC))
     (killed,) = tried(answer, "fail")
     assert sum(values == killed[0] for values, _ in tried(answer, "complete", "pruned")) == 1
     states = Counter(trial["state"] for trial in answer["trials"])
@@ -147,16 +153,16 @@ def test_a_trial_that_was_killed_is_tried_again_and_a_poor_one_is_pruned(searche
     assert query(home_of(searched), epochs) == [(4,)]
 
 
-def test_a_trial_that_diverges_is_a_failed_one_and_the_search_goes_on(searched: Path) -> None:
-    words = ("tune", "sasrec", "--trials", "2", "--source", "files", "--set", "train.sasrec.learning_rate=1e38")
-    done = run_cli(searched, *words, *SASREC[6:])
+def test_where_every_trial_diverges_the_search_says_why(searched: Path, source: Path) -> None:
+    wild = ("--set", "train.sasrec.learning_rate=1.0e+38")
+    done = run_cli(searched, *words(source, "sasrec", 2, *SASREC, *wild))
     assert done.returncode == 1, said(done)
     assert "Refused: No trial of sasrec was finished: loss or weights are not finite" in done.stderr, said(done)
     assert "Traceback" not in done.stderr, said(done)
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("asked", "sentence"),
     [
         (("als", 1, 1.0), r"A candidate is one of popularity, .*\. Received: als"),
         (("popularity", 1, 1.0), "popularity has no parameters worth a search"),
@@ -166,12 +172,12 @@ def test_a_trial_that_diverges_is_a_failed_one_and_the_search_goes_on(searched: 
         (("ease", 1, float("nan")), "Received: nan"),
     ],
 )
-def test_bad_input_is_one_sentence(words: tuple[str, int, float], sentence: str) -> None:
+def test_bad_input_is_one_sentence(asked: tuple[str, int, float], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        run_tune(*words, "movielens", None, [])
+        run_tune(*asked, "movielens", None, [])
 
 
 def test_without_data_there_is_nothing_to_search_over(template: Path, tmp_path: Path) -> None:
-    done = run_cli(template, *EASE, "--path", str(tmp_path), env={"NIGHTREEL_HOME": str(tmp_path / "home")})
+    done = run_cli(template, *words(tmp_path, "ease", 1), env={"NIGHTREEL_HOME": str(tmp_path / "home")})
     assert done.returncode == 2, said(done)
     assert done.stderr.splitlines()[-1].startswith("BadInput: "), said(done)

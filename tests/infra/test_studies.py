@@ -14,14 +14,23 @@ def states(study):
 def test_a_trial_that_was_cut_off_is_queued_again_once(tmp_path):
     settings = Settings(home=tmp_path)
     with opened_study("one", settings) as study:
-        study.ask().suggest_float("x", 0.0, 1.0)
-        drawn = study.trials[0].params["x"]
+        trial = study.ask()
+        drawn = trial.suggest_float("x", 0.0, 1.0)
+        trial.set_user_attr(VALUES, {"x": drawn})
     for expected in (["FAIL", "RUNNING"], ["FAIL", "FAIL", "RUNNING"]):
         with opened_study("one", settings) as study:
             trial = study.ask()
             assert (trial.suggest_float("x", 0.0, 1.0) == drawn) == (len(expected) == 2)
             assert states(study) == expected
             assert ended(study) == []
+
+
+def test_a_trial_that_was_cut_off_while_it_was_drawn_is_not_queued_again(tmp_path):
+    settings = Settings(home=tmp_path)
+    with opened_study("one", settings) as study:
+        study.ask().suggest_float("x", 0.0, 1.0)
+    with opened_study("one", settings) as study:
+        assert states(study) == ["FAIL"]
 
 
 def test_what_failed_for_a_reason_or_ended_is_not_tried_again(tmp_path):
