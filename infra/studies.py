@@ -58,7 +58,12 @@ def opened_study(name: str, settings: Settings) -> Iterator["Study"]:
 
 def ended(study: "Study") -> "list[FrozenTrial]":
     """The trials that came to an end of their own: finished, pruned, or failed for a reason."""
-    return [trial for trial in study.trials if trial.state.is_finished() and not _was_cut_off(trial)]
+    return [trial for trial in study.trials if trial.state.is_finished() and not was_cut_off(trial)]
+
+
+def was_cut_off(trial: "FrozenTrial") -> bool:
+    """Whether a kill or an interrupt ended it."""
+    return trial.state.name == "FAIL" and FAILED not in trial.user_attrs
 
 
 def try_first(study: "Study", values: Mapping[str, Any]) -> None:
@@ -91,9 +96,5 @@ def _queue_again(study: "Study") -> None:
         retried = {number for trial in study.trials for number in Retry.retry_history(trial)}
         for trial in study.trials:
             # one that was cut off while its values were drawn is simply drawn anew
-            if _was_cut_off(trial) and VALUES in trial.user_attrs and trial.number not in retried:
+            if was_cut_off(trial) and VALUES in trial.user_attrs and trial.number not in retried:
                 retry(study, trial)
-
-
-def _was_cut_off(trial: "FrozenTrial") -> bool:
-    return trial.state.name == "FAIL" and FAILED not in trial.user_attrs

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from infra.registry import Registry
-from infra.studies import FAILED, VALUES
+from infra.studies import FAILED, VALUES, was_cut_off
 from models.early_stopping import METRIC
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Tried(BaseModel):
         values: of the fields that are searched; empty where a kill came before they were drawn.
         value: NDCG@10 on the validation part; of a pruned trial, after its last epoch.
         epochs: metrics of each.
-        seconds: wall time; None of a trial that was killed.
+        seconds: wall time; None of a trial that was cut off, whose end nobody saw.
         reason: why it failed.
     """
 
@@ -40,16 +40,16 @@ class Tried(BaseModel):
     @classmethod
     def of(cls, trial: "FrozenTrial") -> "Tried":
         """What Optuna keeps of a trial that has ended."""
-        known = trial.user_attrs
+        known, cut_off = trial.user_attrs, was_cut_off(trial)
         return cls.model_validate(
             {
                 "number": trial.number,
                 "state": trial.state.name.lower(),
                 "values": known.get(VALUES, {}),
                 "value": trial.value,
-                "seconds": round(trial.duration.total_seconds(), 3) if trial.duration else None,
+                "seconds": None if cut_off or not trial.duration else round(trial.duration.total_seconds(), 3),
                 "epochs": tuple(known.get(EPOCHS, ())),
-                "reason": known.get(FAILED, "cut off") if trial.state.name == "FAIL" else None,
+                "reason": "cut off" if cut_off else known.get(FAILED),
             }
         )
 
