@@ -8,6 +8,9 @@ from hypothesis import settings
 
 from tests.infra.servers import S3Server, seaweed
 
+# it holds tests that modules subclass, and is no test module by its name
+pytest.register_assert_rewrite("tests.models.sequence_models")
+
 # a busy machine must not turn a property into a failure, and a failure must come again
 settings.register_profile("nightreel", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("nightreel")

@@ -1,21 +1,18 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bert4rec import Bert4Rec, masked
-from models.network_state import weights_of
 from models.params import Bert4RecParams
-from models.protocol import Diverged
 from models.windows import whole_windows
-from tests.models.histories import saved_bytes, scores, training
+from tests.models.histories import scores, training
 from tests.models.sequence_models import (
     CHAIN,
+    SequenceModelTests,
     chain_training,
-    judged,
-    judged_popularity,
-    killed_and_resumed,
-    weights_of_two_processes,
 )
 from tests.tasks.prepared_folder import sequences
 
@@ -45,6 +42,15 @@ def learnt():
     return fitted(data=training(*CHAIN), epochs=60, dropout=0.0, learning_rate=0.02)
 
 
+class TestSequenceModel(SequenceModelTests):
+    fitted = staticmethod(fitted)
+    killed_with: ClassVar = {}
+
+    @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)])
+    def jit(self, request):
+        return request.param
+
+
 def hide(whole, *, share, last_share, seed=0):
     return masked(whole, n_videos=12, share=share, last_share=last_share, rng=np.random.default_rng(seed))
 
@@ -56,25 +62,9 @@ def test_it_learns_what_follows_what_for_viewers_it_never_met(learnt):
     assert facts["device"].startswith("cpu")
 
 
-def test_it_is_better_than_popularity(learnt):
-    data = chain_training()
-    assert judged(learnt[0], data) > judged_popularity(data)
-
-
 def test_what_is_asked_is_the_newest_events_and_a_mask(learnt):
     asked = learnt[0]._question(sequences([2, 3], range(9), []))
     assert asked.tolist() == [[PAD, PAD, START, 2, 3, MASK], [4, 5, 6, 7, 8, MASK], [PAD, PAD, PAD, PAD, START, MASK]]
-
-
-def test_an_empty_history_has_finite_scores(learnt):
-    assert np.isfinite(scores(learnt[0], sequences([], []))).all()
-
-
-def test_a_viewers_vector_does_not_depend_on_who_else_is_asked_for(learnt):
-    model, _ = learnt
-    alone = model.viewer_vectors(sequences([2, 3, 4]))
-    together = model.viewer_vectors(sequences(*[[7, 8]] * 300, [2, 3, 4]))
-    np.testing.assert_allclose(together[-1:], alone, atol=1e-5)
 
 
 def test_a_state_depends_on_both_sides_and_a_hidden_video_on_neither(learnt):
@@ -133,43 +123,3 @@ def test_the_loss_is_the_softmaxs_at_the_hidden_positions():
     at = np.nonzero(targets >= 0)
     expected = -chances[(*at, targets[at])].mean()
     assert float(model._network.compute_loss(y=targets, y_pred=hidden)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_what_was_saved_loads_to_the_same_bytes_and_vectors(learnt, tmp_path):
-    model, _ = learnt
-    first = saved_bytes(model, tmp_path / "a")
-    loaded = Bert4Rec.load(tmp_path / "a")
-    assert saved_bytes(loaded, tmp_path / "b") == first
-    histories = sequences([2, 3, 4], [])
-    np.testing.assert_allclose(loaded.viewer_vectors(histories), model.viewer_vectors(histories), atol=1e-6)
-
-
-def test_a_killed_training_that_goes_on_ends_as_one_never_stopped(tmp_path):
-    params = {"epochs": 4, "patience": 5}
-    whole, facts = fitted(**params)
-    model, facts_again, ran = killed_and_resumed(fitted, tmp_path / "kept", after=(1, 2), **params)
-    assert (ran, facts_again) == ([1, 2, 3, 4], facts)
-    assert saved_bytes(model, tmp_path / "a") == saved_bytes(whole, tmp_path / "b")
-
-
-def test_a_learning_rate_beyond_reason_diverges():
-    with pytest.raises(Diverged, match="lower learning_rate"):
-        fitted(learning_rate=1e38)
-
-
-def test_one_video_and_viewers_without_events_can_be_trained_on():
-    model, _ = fitted(data=training([0], [], [0, 0]), epochs=1)
-    assert scores(model, sequences([0], [])).shape == (2, 1)
-
-
-def test_mixed_precision_keeps_float32_weights_and_vectors():
-    model, facts = fitted(precision="mixed_bfloat16", epochs=1)
-    assert {array.dtype for array in weights_of(model._network)} == {np.dtype(np.float32)}
-    assert model.viewer_vectors(sequences([1])).dtype == np.float32
-    assert np.isfinite([epoch["loss"] for epoch in facts["epochs"]]).all()
-
-
-@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, jit):
-    one, two = weights_of_two_processes("tests.models.test_bert4rec", tmp_path, epochs=2, jit_compile=jit)
-    assert one == two

@@ -1,18 +1,15 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from models.gru4rec import Gru4Rec
-from models.network_state import weights_of
 from models.params import Gru4RecParams
-from models.protocol import Diverged
-from tests.models.histories import saved_bytes, scores, training
+from tests.models.histories import scores, training
 from tests.models.sequence_models import (
     CHAIN,
+    SequenceModelTests,
     chain_training,
-    judged,
-    judged_popularity,
-    killed_and_resumed,
-    weights_of_two_processes,
 )
 from tests.tasks.prepared_folder import sequences
 
@@ -32,27 +29,16 @@ def learnt(request):
     return fitted(data=training(*CHAIN), cell=request.param, epochs=25, dropout=0.0, learning_rate=0.03)
 
 
+class TestSequenceModel(SequenceModelTests):
+    fitted = staticmethod(fitted)
+    one_video_with: ClassVar = {"negatives": 3, "epochs": 1}
+
+
 def test_it_learns_what_follows_what_for_viewers_it_never_met(learnt):
     model, facts = learnt
     assert scores(model, sequences([2, 3, 4], [7], [10, 11])).argmax(axis=1).tolist() == [5, 8, 0]
     assert facts["epochs"][0]["loss"] == pytest.approx(np.log(12), abs=0.5)
     assert facts["device"].startswith("cpu")
-
-
-def test_it_is_better_than_popularity(learnt):
-    data = chain_training()
-    assert judged(learnt[0], data) > judged_popularity(data)
-
-
-def test_an_empty_history_has_finite_scores(learnt):
-    assert np.isfinite(scores(learnt[0], sequences([], []))).all()
-
-
-def test_a_viewers_vector_does_not_depend_on_who_else_is_asked_for(learnt):
-    model, _ = learnt
-    alone = model.viewer_vectors(sequences([2, 3, 4]))
-    together = model.viewer_vectors(sequences(*[[7, 8]] * 300, [2, 3, 4]))
-    np.testing.assert_allclose(together[-1:], alone, atol=1e-5)
 
 
 def test_a_viewers_vector_is_the_state_after_the_newest_event(learnt):
@@ -108,49 +94,9 @@ def test_layers_are_stacked():
     assert [layer.name for layer in fitted(layers=2, epochs=1)[0]._network.recurrent] == ["gru_0", "gru_1"]
 
 
-def test_what_was_saved_loads_to_the_same_bytes_and_vectors(learnt, tmp_path):
-    model, _ = learnt
-    first = saved_bytes(model, tmp_path / "a")
-    loaded = Gru4Rec.load(tmp_path / "a")
-    assert saved_bytes(loaded, tmp_path / "b") == first
-    histories = sequences([2, 3, 4], [])
-    np.testing.assert_allclose(loaded.viewer_vectors(histories), model.viewer_vectors(histories), atol=1e-6)
-
-
 def test_sampled_negatives_learn_the_chain_too():
     model, _ = fitted(data=training(*CHAIN), epochs=25, dropout=0.0, learning_rate=0.03, negatives=8)
     assert scores(model, sequences([2, 3, 4], [7])).argmax(axis=1).tolist() == [5, 8]
-
-
-def test_a_killed_training_that_goes_on_ends_as_one_never_stopped(tmp_path):
-    params = {"epochs": 4, "patience": 5, "negatives": 5}
-    whole, facts = fitted(**params)
-    model, facts_again, ran = killed_and_resumed(fitted, tmp_path / "kept", after=(1, 2), **params)
-    assert (ran, facts_again) == ([1, 2, 3, 4], facts)
-    assert saved_bytes(model, tmp_path / "a") == saved_bytes(whole, tmp_path / "b")
-
-
-def test_a_learning_rate_beyond_reason_diverges():
-    with pytest.raises(Diverged, match="lower learning_rate"):
-        fitted(learning_rate=1e38)
-
-
-def test_one_video_and_viewers_without_events_can_be_trained_on():
-    model, _ = fitted(data=training([0], [], [0, 0]), negatives=3, epochs=1)
-    assert scores(model, sequences([0], [])).shape == (2, 1)
-
-
-def test_mixed_precision_keeps_float32_weights_and_vectors():
-    model, facts = fitted(precision="mixed_bfloat16", epochs=1)
-    assert {array.dtype for array in weights_of(model._network)} == {np.dtype(np.float32)}
-    assert model.viewer_vectors(sequences([1])).dtype == np.float32
-    assert np.isfinite([epoch["loss"] for epoch in facts["epochs"]]).all()
-
-
-@pytest.mark.parametrize("jit", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, jit):
-    one, two = weights_of_two_processes("tests.models.test_gru4rec", tmp_path, epochs=2, jit_compile=jit)
-    assert one == two
 
 
 def test_another_cell_is_refused():

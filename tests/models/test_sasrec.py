@@ -1,4 +1,5 @@
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -6,19 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.backend import keras, memory_exhaustion_diverges
-from models.network_state import weights_of
 from models.params import SasRecParams
 from models.protocol import Diverged
 from models.sasrec import SasRec
-from tests.models.histories import saved_bytes, scores, training
+from tests.models.histories import scores, training
 from tests.models.sequence_models import (
     CHAIN,
     NEXT,
+    SequenceModelTests,
     chain_training,
     judged,
     judged_popularity,
-    killed_and_resumed,
-    weights_of_two_processes,
 )
 from tests.tasks.prepared_folder import sequences
 
@@ -46,6 +45,15 @@ def learnt():
     return fitted(epochs=20, patience=20, dropout=0.0, learning_rate=0.02)
 
 
+class TestSequenceModel(SequenceModelTests):
+    fitted = staticmethod(fitted)
+    one_video_with: ClassVar = {}
+
+    @pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
+    def precision(self, request):
+        return request.param
+
+
 def test_it_learns_what_follows_what_for_viewers_it_never_met(learnt):
     model, facts = learnt
     best = scores(model, sequences([2, 3, 4], [7], [10, 11])).argmax(axis=1)
@@ -58,17 +66,6 @@ def test_the_epochs_losses_fall_from_that_of_guessing(learnt):
     losses = [epoch["loss"] for epoch in learnt[1]["epochs"]]
     assert losses[0] == pytest.approx(np.log(12), abs=0.3)
     assert losses[-1] < 0.5
-
-
-def test_an_empty_history_has_finite_scores(learnt):
-    assert np.isfinite(scores(learnt[0], sequences([], []))).all()
-
-
-def test_a_viewers_vector_does_not_depend_on_who_else_is_asked_for(learnt):
-    model, _ = learnt
-    alone = model.viewer_vectors(sequences([2, 3, 4]))
-    together = model.viewer_vectors(sequences(*[[7, 8]] * 300, [2, 3, 4]))
-    np.testing.assert_allclose(together[-1:], alone, atol=1e-5)
 
 
 @settings(max_examples=15)
@@ -86,16 +83,6 @@ def test_what_is_left_of_the_history_changes_nothing(learnt):
     first = np.asarray(network(padded))[:, 3:]
     network.embedding.embeddings[13].assign(np.full(8, 9.0))
     np.testing.assert_array_equal(np.asarray(network(padded))[:, 3:], first)
-
-
-def test_what_was_saved_loads_to_the_same_bytes_and_vectors(learnt, tmp_path):
-    model, _ = learnt
-    first = saved_bytes(model, tmp_path / "a")
-    loaded = SasRec.load(tmp_path / "a")
-    assert saved_bytes(loaded, tmp_path / "b") == first
-    histories = sequences([2, 3, 4], [])
-    np.testing.assert_allclose(loaded.viewer_vectors(histories), model.viewer_vectors(histories), atol=1e-6)
-    np.testing.assert_array_equal(loaded.video_vectors(), model.video_vectors())
 
 
 def test_weights_of_another_shape_of_network_are_refused(learnt, tmp_path):
@@ -136,15 +123,6 @@ def test_the_sampled_loss_stands_for_the_full_one_before_anything_is_learnt():
     assert fitted(negatives=6, epochs=1)[1]["epochs"][0]["loss"] == pytest.approx(np.log(12), abs=0.3)
 
 
-def test_a_killed_training_that_goes_on_ends_as_one_never_stopped(tmp_path):
-    params = {"epochs": 4, "patience": 5, "negatives": 5}
-    whole, facts = fitted(**params)
-    model, facts_again, ran = killed_and_resumed(fitted, tmp_path / "kept", after=(1, 2), **params)
-    assert ran == [1, 2, 3, 4]
-    assert facts_again == facts
-    assert saved_bytes(model, tmp_path / "a") == saved_bytes(whole, tmp_path / "b")
-
-
 def test_a_checkpoint_of_other_data_is_not_gone_on_from(tmp_path):
     fitted(data=chain_training(checkpoints=tmp_path))
     epochs = []
@@ -168,11 +146,6 @@ def test_without_a_validation_set_all_epochs_are_run_and_the_last_kept():
     assert facts["best_epoch"] == 3
 
 
-def test_a_learning_rate_beyond_reason_diverges():
-    with pytest.raises(Diverged, match="lower learning_rate"):
-        fitted(learning_rate=1e38)
-
-
 def test_memory_that_runs_out_fails_the_candidate():
     import tensorflow as tf
 
@@ -185,25 +158,6 @@ def test_memory_that_runs_out_fails_the_candidate():
             raise error
     with pytest.raises(RuntimeError, match="a defect"), memory_exhaustion_diverges():
         raise RuntimeError("a defect")
-
-
-def test_one_video_and_viewers_without_events_can_be_trained_on():
-    model, _ = fitted(data=training([0], [], [0, 0]))
-    assert scores(model, sequences([0], [])).shape == (2, 1)
-
-
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_keeps_float32_weights_and_vectors(precision, tmp_path):
-    model, facts = fitted(precision=precision, epochs=1)
-    assert {array.dtype for array in weights_of(model._network)} == {np.dtype(np.float32)}
-    assert model.viewer_vectors(sequences([1])).dtype == np.float32
-    assert np.isfinite([epoch["loss"] for epoch in facts["epochs"]]).all()
-
-
-@pytest.mark.parametrize("jit", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, jit):
-    one, two = weights_of_two_processes("tests.models.test_sasrec", tmp_path, epochs=2, jit_compile=jit)
-    assert one == two
 
 
 def test_heads_must_share_the_dimension():
