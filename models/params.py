@@ -4,13 +4,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
+LARGEST = 2**31 - 1  # of a count: what arrays and the libraries behind them take
+
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 class Section(BaseModel):
-    """A part of the parameter tree: frozen, and an unknown key is an error."""
+    """A part of the parameter tree: frozen; an unknown key is an error, and so is NaN or infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class PopularityParams(Section):
@@ -96,7 +98,7 @@ class SequenceParams(Section):
     dim: Positive = 64
     max_length: Positive = 50
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    negatives: Annotated[int, Field(ge=0)] = 0
+    negatives: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     loss: Literal["softmax", "gbce"] = "softmax"
     calibration: Annotated[float, Field(ge=0, le=1)] = 0.75
     batch_size: Positive = 128
@@ -152,7 +154,7 @@ class Bert4RecParams(TransformerParams):
     `jit_compile`: for GPUs; on CPU, XLA takes six times as long.
     """
 
-    max_length: Annotated[int, Field(ge=2)] = 50
+    max_length: Annotated[int, Field(ge=2, le=LARGEST)] = 50
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     last_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     batch_size: Positive = 32
@@ -327,9 +329,9 @@ class FrameSequenceParams(LoopParams):
     cell: Literal["gru", "lstm"] = "gru"
     units: Positive = 64
     dim: Positive = 16
-    window: Annotated[int, Field(ge=2)] = 4
+    window: Annotated[int, Field(ge=2, le=LARGEST)] = 4
     stride: Positive = 2
-    codes: Annotated[int, Field(ge=2)] = 16
+    codes: Annotated[int, Field(ge=2, le=LARGEST)] = 16
     code_weight: Annotated[float, Field(ge=0)] = 0.25
     noise: Annotated[float, Field(ge=0)] = 0.5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -399,7 +401,7 @@ class AlignmentParams(LoopParams):
 
     dim: Positive = 128
     hidden: Positive = 128
-    length: Annotated[int, Field(ge=2)] = 4
+    length: Annotated[int, Field(ge=2, le=LARGEST)] = 4
     temperature: Annotated[float, Field(gt=0)] = 0.1
     sound_weight: Annotated[float, Field(ge=0)] = 0.25
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -416,7 +418,7 @@ class ClipsParams(Section):
     """
 
     fps: Annotated[float, Field(gt=0)] = 4.0
-    views: Annotated[int, Field(ge=3)] = 12
+    views: Annotated[int, Field(ge=3, le=LARGEST)] = 12
     valid: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     held_out: Annotated[float, Field(gt=0, lt=0.5)] = 0.3
     gap: Annotated[float, Field(ge=0)] = 1.0
@@ -445,7 +447,7 @@ class TagsParams(Section):
     temperature: Annotated[float, Field(gt=0)] = 0.02
     most: Positive = 5
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.05
-    min_videos: Annotated[int, Field(ge=2)] = 5
+    min_videos: Annotated[int, Field(ge=2, le=LARGEST)] = 5
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
 

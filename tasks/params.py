@@ -24,7 +24,7 @@ class Positives(Section):
 
     liked: bool = False
     rating_at_least: float | None = None
-    watch_ratio_at_least: float | None = None
+    watch_ratio_at_least: Weight | None = None
 
 
 class Grades(Section):
@@ -202,7 +202,7 @@ class Evaluate(Section):
         watts_per_core: what a busy core draws, for the leaderboard's estimate of energy.
     """
 
-    ks: list[Positive] = Field(default_factory=lambda: [5, 10, 20])
+    ks: Annotated[list[Positive], Field(min_length=1)] = Field(default_factory=lambda: [5, 10, 20])
     primary: str = "ndcg@10"
     indifference: Annotated[float, Field(ge=0, lt=1)] = 0.0
     block_viewers: Positive = 1024
@@ -213,7 +213,7 @@ class Evaluate(Section):
     def _primary_is_computed(self) -> "Evaluate":
         known = [f"{metric}@{k}" for metric in ("ndcg", "recall", "hit", "mrr", "map") for k in self.ks]
         if self.primary not in known:
-            raise ValueError(f"primary must be one of {', '.join(known)}")
+            raise ValueError(f"primary must be one of {', '.join(known)}. Received: {self.primary!r}")
         return self
 
 
@@ -302,7 +302,7 @@ class Params(Section):
     """
 
     name: Name | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     candidates: list[CandidateName] = Field(
         default_factory=lambda: list[CandidateName](["popularity", "itemknn", "ease", "sasrec"])
     )
@@ -322,6 +322,16 @@ class Params(Section):
     index: Index = Index()
     refresh: Refresh = Refresh()
     release: Release = Release()
+
+    @model_validator(mode="after")
+    def _each_candidate_once(self) -> "Params":
+        names = self.every_candidate
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                "candidates and content_candidates must name one candidate or more, each once. "
+                f"Received: {', '.join(names) or 'none'}"
+            )
+        return self
 
     @property
     def reads_content(self) -> bool:
@@ -401,4 +411,8 @@ def _sentence(fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"]) or "the tree"
     if fault["type"] == "extra_forbidden":
         return f"unknown key {key}"
+    if fault["type"] == "value_error":  # a rule over several keys, which says itself what came
+        return f"{key}: {fault['ctx']['error']}" if fault["loc"] else str(fault["ctx"]["error"])
+    if fault["type"] == "model_type":
+        return f"{key} must be a section of keys. Received: {fault['input']!r}"
     return f"{key}: {fault['msg'].lower()}. Received: {fault['input']!r}"
