@@ -14,6 +14,7 @@ from models.neighbours import ENTRIES_A_BLOCK, Neighbours
 from models.params import HybridCfParams
 from models.sequences import Sequences
 from models.sparse_table import SparseTable
+from models.watched import compared
 
 # Shorter than this, one over the length would not be finite.
 TINY = np.finfo(np.float32).tiny
@@ -35,7 +36,7 @@ class HybridCf(SparseTable):
 
     def _table_of(self, watched: sp.csr_array, history: Sequences) -> sp.csr_array:
         viewers_of = watched.T.tocsr()
-        likenesses = Neighbours(viewers_of, self.params.items).of_each_other()
+        likenesses = Neighbours(compared(watched, history).T.tocsr(), self.params.items).of_each_other()
         return sp.csr_array(sp.hstack([likenesses, viewers_of], format="csr"))
 
     def _adopt(self, table: sp.csr_array) -> None:

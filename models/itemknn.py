@@ -11,6 +11,7 @@ from models.item_to_item import ItemToItem
 from models.neighbours import Neighbours
 from models.params import ItemKnnParams
 from models.sequences import Sequences
+from models.watched import compared
 
 
 class ItemKnn(ItemToItem):
@@ -21,4 +22,4 @@ class ItemKnn(ItemToItem):
     params: ItemKnnParams
 
     def _table_of(self, watched: sp.csr_array, history: Sequences) -> sp.csr_array:
-        return Neighbours(watched.T.tocsr(), self.params).of_each_other()
+        return Neighbours(compared(watched, history).T.tocsr(), self.params).of_each_other()

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from models.decay import decay
 from models.sequences import Sequences
 
+# Of a viewer's events, when videos are compared: one viewer's pairs grow with the square.
+COMPARED = 10_000
+
 
 def watched_until(history: Sequences, now: int, *, n_videos: int, half_life_days: float | None) -> sp.csr_array:
     """`[viewers, n_videos]` float32, to learn from: `history`, decayed by its events' ages at `now`."""
@@ -41,3 +44,13 @@ def watched_matrix(history: Sequences, strengths: NDArray[np.floating], *, n_vid
     offsets = np.searchsorted(viewers, np.arange(history.n_viewers + 1))
     arrays = (strongest.astype(np.float32), videos.astype(np.int32), offsets.astype(np.int32))
     return sp.csr_array(arrays, shape=(history.n_viewers, n_videos))
+
+
+def compared(watched: sp.csr_array, history: Sequences) -> sp.csr_array:
+    """`watched` `[viewers, n_videos]` of `history`, of each viewer only what the newest `COMPARED` events hold."""
+    if history.lengths.max(initial=0) <= COMPARED:
+        return watched
+    places = history.offsets[1:][history.viewer_of_event()] - np.arange(len(history.videos))
+    recent = history.where(places <= COMPARED)
+    kept = watched_matrix(recent, np.ones(len(recent.videos)), n_videos=watched.shape[1])
+    return sp.csr_array(watched.multiply(kept))

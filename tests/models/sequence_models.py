@@ -105,6 +105,12 @@ class SequenceModelTests:
         together = model.viewer_vectors(sequences(*[[7, 8]] * 300, [2, 3, 4]))
         np.testing.assert_allclose(together[-1:], alone, atol=1e-5)
 
+    def test_of_a_very_long_history_only_the_newest_window_is_read(self, learnt):
+        model, _ = learnt
+        long = (np.random.default_rng(0).integers(0, 12, 100_000)).tolist()
+        vectors = model.viewer_vectors(sequences(long, long[-6:]))  # 6: the `max_length` of the tests' models
+        np.testing.assert_array_equal(vectors[0], vectors[1])
+
     def test_what_was_saved_loads_to_the_same_bytes_and_vectors(self, learnt, tmp_path):
         model, _ = learnt
         first = saved_bytes(model, tmp_path / "a")

@@ -1,4 +1,4 @@
-"""Neighbours among many: memory at the size that one machine is meant to take."""
+"""Memory at the size that one machine is meant to take: many events, and one viewer with very many."""
 
 import json
 import subprocess
@@ -36,6 +36,58 @@ peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) 
 seconds = [round(fitted - began, 1), round(time.perf_counter() - fitted, 1)]
 print(json.dumps({"peak": peak, "seconds": seconds, "entries": int(vectors.nnz)}))
 """
+
+# one viewer has 100,000 events, 500 have 20 each
+ONE_PROGRAM = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from models.catalogue import recommender
+from models.params import Candidates
+from models.protocol import Training
+from models.ranking import top_k
+from models.sequences import Sequences
+from models.video_content import VideoContent
+
+name, params, videos = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+draw = np.random.default_rng(0)
+rows = [draw.permutation(110_000)[:100_000] % videos, *(draw.choice(videos, 20, replace=False) for _ in range(500))]
+lengths = [len(row) for row in rows]
+times = np.concatenate([np.arange(length) for length in lengths]) * 60_000
+watched = np.concatenate(rows).astype(np.int32)
+history = Sequences(np.cumsum([0, *lengths]), watched, times, np.ones(len(watched), np.float32))
+none = history.where(np.zeros(len(watched), bool))
+model = recommender(name, getattr(Candidates.model_validate({name: params}), name))
+content = VideoContent({"text": draw.normal(size=(videos, 16)).astype(np.float32)}, {"text": "text"})
+model.fit(Training(history, none, n_videos=videos, now=int(times.max()), seed=0, content=content))
+asked = history.take(np.arange(2))
+lists, scores = top_k(model.viewer_vectors(asked), model.video_vectors(), asked, 10)
+peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+seen = [bool(np.isin(lists[at], asked.of(at)).any()) for at in range(2)]
+print(json.dumps({"peak": peak, "seen": seen, "filled": bool((lists[1] >= 0).all())}))
+"""
+EPOCH = {"epochs": 1, "jit_compile": False}
+SAMPLED = EPOCH | {"negatives": 64}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("name", "params", "videos"),
+    [
+        *((name, {}, 110_000) for name in ("popularity", "itemknn", "userknn", "hybridcf", "ials", "content")),
+        *((name, {}, 4_000) for name in ("ease", "easemarkov")),  # more would not fit, whoever watched them
+        *((name, SAMPLED, 110_000) for name in ("sasrec", "gru4rec", "bert4rec")),
+        ("twotower", EPOCH, 110_000),
+    ],
+)
+def test_one_viewer_of_100_000_events_takes_two_gigabytes_at_most(name, params, videos):
+    command = [sys.executable, "-W", "error", "-c", ONE_PROGRAM, name, json.dumps(params), str(videos)]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert (found["seen"], found["filled"]) == ([False, False], True)
+    assert found["peak"] < 2e9, ran.stdout
 
 
 @pytest.mark.slow

@@ -50,6 +50,12 @@ def test_each_kind_finds_what_exact_search_finds(model, tmp_path, kind, floor):
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
+def test_an_index_of_one_video_finds_it_or_nothing(model, tmp_path, kind):
+    index = through_disk(VIDEOS[:1], model, tmp_path / "index", kind)
+    assert index.search(VIEWERS[:2], seen=sequences([], [0]), k=3)[0].tolist() == [[0, -1, -1], [-1] * 3]
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
 def test_equal_vectors_and_seed_give_equal_bytes(model, tmp_path, kind):
     for name in ("one", "two"):
         through_disk(VIDEOS, model, tmp_path / name, kind)
