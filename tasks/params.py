@@ -328,7 +328,7 @@ class Params(Section):
         names = self.every_candidate
         if not names or len(set(names)) < len(names):
             raise ValueError(
-                "candidates and content_candidates must name one candidate or more, each once. "
+                "candidates, content_candidates and rankers must name one candidate or more, each once. "
                 f"Received: {', '.join(names) or 'none'}"
             )
         return self

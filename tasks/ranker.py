@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from infra.errors import Refused
 from models.embedded import Embedded
-from models.protocol import Recommender, Vectors
+from models.protocol import Diverged, Recommender, Vectors
 from models.ranking import Ranked, by_axis, rank
 from models.rerank import Reranker
 from models.sequences import Sequences
@@ -73,7 +73,7 @@ class Ranker:
         """`[viewers, k]` tonight's indices, best first, seen videos left out; -1 for none and for a video gone.
 
         Raises:
-            Refused: a vector or score is not finite.
+            Refused: a viewer cannot be folded in, or a vector or score is not finite.
         """
         return self.recommend_each(histories, [k])[k]
 
@@ -81,7 +81,10 @@ class Ranker:
         """`recommend` for each length: of re-ranked lists a short one need not be the beginning of a long one."""
         own = _renumbered(histories, self._vocabulary.to_own)
         sizes = {k: self.reranker.pool_size(k) if self.reranker else k for k in ks}
-        pool, scores = self._pool(own, max(sizes.values()))
+        try:
+            pool, scores = self._pool(own, max(sizes.values()))
+        except (Diverged, ValueError) as error:
+            raise Refused(f"{self.name} cannot be ranked: {error}") from error
         to_tonight = np.append(self._vocabulary.to_tonight, np.int32(-1))
         lists = {}
         for k, size in sizes.items():
@@ -91,21 +94,13 @@ class Ranker:
 
     def _pool(self, own: Sequences, size: int) -> Ranked:
         """The `size` best `[viewers, size]` in the model's own indices, of histories in them, and their scores."""
+        listed = self._vocabulary.listed
         if isinstance(self._recommender, TwoStage):
-            return self._two_stage(self._recommender, own, size)
+            return self._recommender.rank(own, size, listed=listed)
         vectors = self._recommender.viewer_vectors(own)
         self._refuse_unless_finite(vectors, "viewer")
-        try:
-            places, scores = rank(vectors, self._videos, _renumbered(own, self._place), size)
-        except ValueError as error:
-            raise Refused(f"{self.name} cannot be ranked: {error}") from error
-        return np.append(self._vocabulary.listed, np.int32(-1))[places], scores
-
-    def _two_stage(self, recommender: TwoStage, own: Sequences, size: int) -> Ranked:
-        try:
-            return recommender.rank(own, size, listed=self._vocabulary.listed)
-        except ValueError as error:
-            raise Refused(f"{self.name} cannot be ranked: {error}") from error
+        places, scores = rank(vectors, self._videos, _renumbered(own, self._place), size)
+        return np.append(listed, np.int32(-1))[places], scores
 
     def _refuse_unless_finite(self, vectors: Vectors, whose: str) -> None:
         values = vectors.data if isinstance(vectors, sp.csr_array) else vectors

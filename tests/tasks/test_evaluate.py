@@ -8,9 +8,10 @@ import pytest
 
 from infra.errors import Refused
 from models.ease import Ease
+from models.ials import Ials
 from models.itemknn import ItemKnn
 from models.multitask import MultiTask
-from models.params import EaseParams, ItemKnnParams, MultiTaskParams, PopularityParams
+from models.params import EaseParams, IalsParams, ItemKnnParams, MultiTaskParams, PopularityParams
 from models.popularity import Popularity
 from models.protocol import Training
 from tasks.evaluate import Evaluation, evaluate, held_out, run_evaluation
@@ -63,6 +64,14 @@ def test_a_holdout_without_anything_new_is_refused(tmp_path):
     prepared = leave_prepared(tmp_path, [[0, 1, 0]], [[TRAIN, TRAIN, HOLDOUT]])
     with pytest.raises(Refused, match=r"watched something new in the holdout\. Received: 1 held-out events"):
         held_out(prepared)
+
+
+def test_a_catalogue_of_one_video_gives_it_or_nothing_and_cannot_be_judged(tmp_path):
+    prepared = leave_prepared(tmp_path, [[0], [0, 0]], [[TRAIN], [TRAIN, HOLDOUT]])
+    one = ranker(popularity(prepared), prepared)
+    assert one.recommend(sequences([0], []), 3).tolist() == [[-1] * 3, [0, -1, -1]]
+    with pytest.raises(Refused, match=r"watched something new in the holdout\. Received: 1 held-out events"):
+        evaluate(one, prepared, params=PARAMS)
 
 
 def test_figures_and_rows_of_a_small_night(prepared):
@@ -127,6 +136,18 @@ def test_vectors_that_are_not_finite_or_too_few_are_refused_by_name(prepared):
     knn._table.data[0] = np.inf
     with pytest.raises(Refused, match="itemknn must give finite video vectors"):
         ranker(knn, prepared, "itemknn")
+
+
+@pytest.mark.parametrize(
+    ("weight", "sentence"),
+    [(1e37, "ials cannot be ranked: its normal equations have no solution"), (np.inf, "ials must give finite viewer")],
+)
+def test_a_viewer_who_cannot_be_folded_in_refuses_the_candidate_by_name(prepared, weight, sentence):
+    model = trained(Ials(IalsParams(factors=4)), prepared)
+    history = sequences([0, 1])
+    history.weights[:] = weight
+    with pytest.raises(Refused, match=sentence):
+        ranker(model, prepared, "ials").recommend(history, 1)
 
 
 def test_scores_that_overflow_are_refused_by_name(prepared):

@@ -62,7 +62,7 @@ def test_the_tree_is_frozen():
         ("train.content.weights={text: .nan}", "weights.text: input should be a finite number. Received: nan"),
         (
             "candidates=[ease, ease]",
-            "params.yaml: candidates and content_candidates must name one candidate or more, each once. "
+            "params.yaml: candidates, content_candidates and rankers must name one candidate or more, each once. "
             "Received: ease, ease, content",
         ),
         ("seed=-1", "seed: input should be greater than or equal to 0. Received: -1"),

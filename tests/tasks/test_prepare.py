@@ -171,6 +171,35 @@ def test_too_little_data_is_refused_in_a_sentence(tmp_path: Path, log: pl.DataFr
     assert not (tmp_path / "prepared").exists()
 
 
+TWO_BY_TWO = ((1, 1, 0), (1, 2, 1), (1, 3, 2), (2, 1, 0), (2, 2, 1), (2, 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("rules", "columns"),
+    [
+        (Positives(), {"disliked": [True] * 6}),
+        (Positives(liked=True), {"liked": [False] * 6}),
+        (Positives(rating_at_least=3.5), {"rating": [0.5] * 6}),
+        (Positives(rating_at_least=3.5), {}),
+    ],
+)
+def test_where_nothing_is_a_positive_it_stops_in_one_sentence(
+    tmp_path: Path, rules: Positives, columns: dict[str, list[object]]
+) -> None:
+    night = accept(Night(tmp_path), watched(*TWO_BY_TWO, **columns))
+    sentence = r"^Too little to learn from: .* \(see prepare\.positives, .*\)\. Received: 0 viewers and 0 videos\.$"
+    with pytest.raises(Refused, match=sentence):
+        night.prepare(ALL.model_copy(update={"positives": rules}))
+
+
+def test_where_everything_is_a_positive_all_of_it_is_learnt_from(tmp_path: Path) -> None:
+    columns = {"liked": [True] * 6, "rating": [5.0] * 6}
+    rules = {"positives": Positives(liked=True, rating_at_least=3.5)}
+    left = accept(Night(tmp_path), watched(*TWO_BY_TWO, **columns)).prepare(ALL.model_copy(update=rules))
+    assert left.sequences.videos.tolist() == [0, 1, 2] * 2
+    assert left.split.tolist() == [0, 1, 2] * 2
+
+
 def test_too_few_judging_viewers_are_refused(tmp_path: Path) -> None:
     night = accept(Night(tmp_path), watched((1, 1, 0), (1, 2, 1), (1, 3, 2), (2, 1, 0)))
     with pytest.raises(Refused, match=r"at least 2 \(prepare.min_holdout_viewers\).*last-out split. Received: 1"):
