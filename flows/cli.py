@@ -112,6 +112,9 @@ def leaderboard(
     path: PathOption = None,
     split: Annotated[Split, typer.Option(help="How the holdout is chosen.")] = Split.last_out,
     k: Annotated[int, typer.Option(min=1, help="List length.")] = 10,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw quality against cost: .png, .svg or .pdf.", metavar="FILE")
+    ] = None,
     overrides: SetOption = None,
     as_json: Json = False,
 ) -> None:
@@ -119,7 +122,7 @@ def leaderboard(
     from flows.run import run_leaderboard
     from flows.view import show, show_leaderboard
 
-    rows = run_leaderboard(source.value, path, split.value, k, overrides or [])
+    rows = run_leaderboard(source.value, path, split.value, k, overrides or [], plot=plot)
     show(rows, show_leaderboard, as_json=as_json)
 
 

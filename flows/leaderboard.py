@@ -8,6 +8,9 @@ import polars as pl
 
 from flows.night import measure
 from flows.outcome import Request
+from flows.view import COSTS
+from infra.disk import arriving, disk_errors
+from infra.errors import Refused
 from infra.settings import Settings
 from tasks import paths
 from tasks.bootstrap import paired_bootstrap
@@ -18,6 +21,7 @@ from tasks.stage import read_json
 
 # What is weighed against quality; energy goes with seconds, and a model's size with memory.
 FRONT = ("seconds", "peak_megabytes", "milliseconds")
+DRAWN = ("seconds", "peak_megabytes", "joules", "milliseconds")
 
 
 def leaderboard(request: Request) -> list[dict[str, Any]]:
@@ -34,6 +38,22 @@ def leaderboard(request: Request) -> list[dict[str, Any]]:
     _mark(rows, params)
     failed = [{"candidate": name, "failed": reason} for name, reason in out.items()]
     return sorted(rows, key=lambda row: -row[params.evaluate.primary]) + failed
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw quality against `DRAWN` costs to `path`, in place of what is there.
+
+    Raises:
+        BadInput: the file is of no kind that can be drawn, or cannot be written.
+        Refused: no candidate was measured.
+    """
+    from tasks.cost_plots import picture_kind, plot_costs
+
+    measured = [row for row in rows if "failed" not in row]
+    if not measured:
+        raise Refused("There is nothing to draw: no candidate could be measured")
+    with disk_errors(path), arriving(path) as file:
+        plot_costs(measured, {cost: COSTS[cost] for cost in DRAWN}, file, kind=picture_kind(path))
 
 
 def _row(run: Path, candidate: str, params: Params) -> dict[str, Any]:

@@ -104,17 +104,24 @@ def run_replay(source: str, path: str, first: date, last: date, overrides: Seque
 
 
 def run_leaderboard(
-    source: str, path: str | None, split: str, k: int, overrides: Sequence[str]
+    source: str, path: str | None, split: str, k: int, overrides: Sequence[str], *, plot: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Train and evaluate all candidates; one row each, best first."""
+    """Train and evaluate all candidates; one row each, best first. `plot`: where to draw them."""
+    if plot:
+        from tasks.cost_plots import picture_kind
+
+        picture_kind(plot)  # said before the training rather than after it
     measured = [f"prepare.split={split}", f"evaluate.ks=[{k}]", f"evaluate.primary=ndcg@{k}"]
     if split == "random":
         measured.append("prepare.holdout=0.25")  # the literature's 75/25 a viewer
     request = _request(source, path, None, [*overrides, *measured])
     with _prefect():
-        from flows.leaderboard import leaderboard
+        from flows.leaderboard import draw, leaderboard
 
-        return leaderboard(request)
+        rows = leaderboard(request)
+    if plot:
+        draw(rows, plot)
+    return rows
 
 
 def run_tune(

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from infra.errors import BadInput
 from tests.flows.end_state import FinishedNight, entries, home_of
 from tests.flows.project import cli_environment, last_json, night_words, retrain, run_cli, said
 
@@ -104,6 +105,12 @@ def test_help_needs_nothing_heavy(template: Path) -> None:
 )
 def test_usage_faults_end_with_two(words: tuple[str, ...]) -> None:
     assert CliRunner().invoke(app, list(words)).exit_code == 2
+
+
+def test_a_picture_of_another_kind_is_refused_before_anything_is_trained() -> None:
+    refusal = CliRunner().invoke(app, ["leaderboard", "--plot", "out.gif"]).exception
+    assert isinstance(refusal, BadInput)
+    assert str(refusal) == "--plot takes a file that ends in .png, .svg, .pdf. Received: 'out.gif'"
 
 
 def test_recommend_excludes_what_was_watched_and_names_titles(live: Path, source: Path) -> None:
