@@ -9,7 +9,7 @@ With h the hidden state at a position, v the video that is to be predicted there
     gBCE               (-b log sigmoid(s_v) - sum_i log(1 - sigmoid(s_i))) / (k + 1) over k drawn videos, where
                        b = a (t (1 - 1 / a) + 1 / a) with the sampling rate a = k / (videos - 1) and the calibration t:
                        Petrov and Macdonald, gSASRec: reducing overconfidence in sequential recommendation trained
-                       with negative sampling, RecSys 2023
+                       with negative sampling, RecSys 2023, who draw for each position; so does this
 """
 
 from typing import Any
@@ -68,9 +68,11 @@ class SequenceNetwork(RepeatableModel):
 
     def _against_drawn(self, hidden: Any, targets: Any, videos: Any) -> tuple[Any, Any]:
         """Scores `[batch, positions]` of targets, and `[batch, positions, k]` of the videos drawn but the target."""
-        drawn = keras.random.randint((self.n_negatives,), 0, self.n_videos, dtype="int32", seed=self.draws)
+        own = () if self.power is None else tuple(ops.shape(targets))  # positions that have draws of their own
+        drawn = keras.random.randint((*own, self.n_negatives), 0, self.n_videos, dtype="int32", seed=self.draws)
         positive = ops.sum(hidden * ops.take(videos, targets, axis=0), axis=-1)
-        negative = ops.matmul(hidden, ops.transpose(ops.take(videos, drawn, axis=0)))
+        among = ops.take(videos, drawn, axis=0)
+        negative = ops.einsum("bpd,bpkd->bpk", hidden, among) if own else ops.matmul(hidden, ops.transpose(among))
         is_target = ops.equal(ops.expand_dims(targets, -1), drawn)
         return positive, ops.where(is_target, NEVER, negative)
 

@@ -52,6 +52,19 @@ def test_a_drawn_target_is_no_negative(loss):
     assert float(network.compute_loss(y=targets, y_pred=hidden)) == pytest.approx(alone, abs=1e-6)
 
 
+@pytest.mark.parametrize(("loss", "draws"), [("softmax", 1), ("gbce", 6)])
+def test_gbce_draws_for_each_position_and_the_softmax_for_the_batch(loss, draws):
+    params = SasRecParams(dim=4, heads=1, blocks=1, max_length=3, negatives=8, loss=loss)
+    network = Transformer(params, 1000, name="many", causal=True)
+    network(np.zeros((1, 3), np.int32))
+    videos = np.asarray(network.embedding.embeddings)[:1000]
+    hidden, targets = np.ones((2, 3, 4), np.float32), np.zeros((2, 3), np.int32)
+    positive, negative = (np.asarray(of) for of in network._against_drawn(hidden, targets, videos))
+    np.testing.assert_allclose(positive, np.full((2, 3), videos[0].sum()), rtol=1e-5)
+    assert len(np.unique(negative.reshape(6, 8), axis=0)) == draws
+    assert np.isclose(negative[..., None], videos.sum(axis=1), atol=1e-6).any(axis=-1).all()
+
+
 def test_the_loss_is_the_mean_over_the_targets_there_are():
     params = SasRecParams(dim=4, heads=1, blocks=1, max_length=3)
     network = Transformer(params, 5, name="five", causal=True)
