@@ -225,6 +225,10 @@ def test_a_leaderboard_fits_and_names_its_units() -> None:
     assert found["a recommendation, ms"] == ["0.5"] * 4
     assert found["model, MB"] == ["10.2"] * 4
     assert printed.endswith("candidate other failed: loss was [NaN]")
+    narrow = seen(show_leaderboard, board, width=62)  # of two columns a table
+    assert narrow.count("6,710 viewers") == 2
+    assert "…" not in narrow
+    assert narrow.count("0.0310 to 0.0560") == 4
 
 
 def test_a_release_shows_facts_parts_checks_and_when_it_was_live() -> None:
