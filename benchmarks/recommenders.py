@@ -1,14 +1,12 @@
-"""EASE and SASRec beside a plain NumPy EASE and RecTools' SASRec: same ratings, split, sizes and epochs.
+"""EASE and SASRec beside a plain NumPy EASE: same ratings and split.
 
-    python -m benchmarks.recommenders --peer-python build/peers/bin/python
+    python -m benchmarks.recommenders
 
-Each viewer's newest positive is held out and all unseen videos are ranked. Without `--peer-python` (see `peers.txt`)
-RecTools is left out.
+Each viewer's newest positive is held out and all unseen videos are ranked. Peers are in `benchmarks.quality` and
+`benchmarks.speed`.
 """
 
 import argparse
-import json
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -64,22 +62,6 @@ def plain_ease(data: Prepared, params: Params) -> tuple[np.ndarray, float, float
     return lists, fitted - began, time.perf_counter() - fitted
 
 
-def rectools_sasrec(python: Path, data: Prepared, params: Params) -> tuple[np.ndarray, float, float]:
-    """RecTools in its own environment; its process's start is not counted."""
-    with tempfile.TemporaryDirectory() as folder:
-        exchange, out = Path(folder, "in.npz"), Path(folder, "out.npz")
-        parts = {"train": data.train(), "history": data.history()}
-        arrays = {f"{name}_users": part.viewer_of_event() for name, part in parts.items()}
-        np.savez(exchange, **arrays, **{f"{name}_videos": part.videos for name, part in parts.items()})
-        peer = ROOT / "benchmarks" / "rectools_sasrec.py"
-        sizes = json.dumps(params.train.sasrec.model_dump())
-        ran = subprocess.run([python, peer, exchange, out, sizes], capture_output=True, text=True, check=False)
-        if ran.returncode:
-            raise SystemExit(f"RecTools failed:\n{ran.stderr}")
-        found = np.load(out)
-        return found["lists"], *found["seconds"].tolist()
-
-
 def ndcg(lists: np.ndarray, wanted: np.ndarray) -> float:
     """Mean NDCG@10 where each viewer wants one video."""
     return float(((lists == wanted[:, None]) / np.log2(np.arange(2, 12))).sum(axis=1).mean())
@@ -88,7 +70,6 @@ def ndcg(lists: np.ndarray, wanted: np.ndarray) -> float:
 def main() -> None:
     """Run all and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer-python", type=Path, help="Python of the environment that has RecTools")
     parser.add_argument("--set", action="append", default=[], help="such as train.sasrec.epochs=5")
     asked = parser.parse_args()
     params = load_params(ROOT / "params.yaml", asked.set)
@@ -100,8 +81,6 @@ def main() -> None:
             "EASE, Nightreel": lambda: ours("ease", data, params),
             "SASRec, Nightreel": lambda: ours("sasrec", data, params),
         }
-        if asked.peer_python:
-            runs["SASRec, RecTools"] = lambda: rectools_sasrec(asked.peer_python, data, params)
         for name, run in runs.items():
             lists, fit, rank = run()
             table.add_row(name, f"{ndcg(lists, data.holdout().videos):.4f}", f"{fit:.1f}", f"{rank:.2f}")

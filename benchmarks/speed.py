@@ -1,0 +1,207 @@
+"""How fast candidates train and rank beside other libraries' models of the same method, and how far from the floor.
+
+    python -m benchmarks.speed shallow --peer-python build/peers/bin/python --cores 1
+    python -m benchmarks.speed sasrec --peer-python build/peers/bin/python --cores 2 --set train.sasrec.epochs=15
+    KERAS_BACKEND=jax python -m benchmarks.speed --device gpu --set train.sasrec.precision=mixed_bfloat16
+
+MovieLens, last-out, parameters of params.yaml. All libraries get the same `--cores`, by affinity. Fitting and ranking
+all viewers are timed apart, the best of `--rounds`. An epoch is the median of those after the first, which compiles,
+and holds the validation after it. The floor is the arithmetic that no implementation can leave out, over the rate of
+a plain float32 matrix product in the same run. With `--device gpu` SASRec alone is trained, on made-up histories
+(`benchmarks.generate`), and the peak is that of the chip by its maker, `--peak` for one that is not listed.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from models.params import Candidates, SasRecParams
+
+if TYPE_CHECKING:
+    from benchmarks.cases import Case
+    from benchmarks.peer_files import Answer
+
+# Dense bfloat16 on tensor cores, float32 accumulated: operations a second, by the makers' data sheets.
+PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
+SHALLOW = ("itemknn", "userknn", "ials", "ease")
+TRAINS = 3  # a training step is the forward pass and twice as much backward
+
+
+def matrix_rate(n: int = 2048, times: int = 10) -> float:
+    """Operations a second of a float32 product of two `[n, n]` matrices, the fastest of some."""
+    one, other = (np.random.default_rng(seed).random((n, n), np.float32) for seed in (0, 1))
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        one @ other
+        seconds.append(time.perf_counter() - began)
+    return 2 * n**3 / min(seconds)
+
+
+def sasrec_operations(of: SasRecParams, n_videos: int) -> float:
+    """Of training on one sequence: products of matrices alone, padding counted as it is computed."""
+    scored = of.negatives + 1 if of.negatives else n_videos
+    block = 24 * of.dim**2 + 4 * of.max_length * of.dim  # projections and perceptron; queries by keys by values
+    return TRAINS * of.max_length * (of.blocks * block + 2 * of.dim * scored)
+
+
+def shallow_operations(method: str, case: "Case", train: Candidates) -> float | None:
+    """Of fitting; None where the products are sparse, whose rate is not that of dense ones."""
+    if method == "ease":
+        return float(case.n_videos) ** 3  # Cholesky a third, the inverse from it two thirds
+    if method == "ials":
+        of, events = train.ials, len(case.known.videos)
+        rows = case.n_videos + case.sequences.n_viewers
+        return of.iterations * (2 * 2 * events * of.factors**2 + rows * of.factors**3 / 3)
+    return None
+
+
+def compare_shallow(case: "Case", asked: argparse.Namespace, train: Candidates) -> Table:
+    """Neighbours, iALS and EASE: seconds of fitting, viewers ranked a second."""
+    from benchmarks.libraries import PEERS
+
+    rate = matrix_rate()
+    columns = ("method", "library", "fit, s", "of ours", "floor, s", "viewers ranked a second", "of ours")
+    table = Table(*columns, title=_title(case, rate))
+    for method in asked.methods:
+        operations = shallow_operations(method, case, train)
+        floor = f"{operations / rate:.2f}" if operations else ""
+        mine = (0.0, 0.0)
+        for library in ["ours", *(name for name in asked.peers if method in PEERS[name])]:
+            told = [_run(library, method, case, train, asked).told for _ in range(asked.rounds)]
+            fit, rank = (min(each[part] for each in told) for part in ("fit", "rank"))
+            ranked = len(case.judged) / rank
+            mine = (fit, ranked) if library == "ours" else mine
+            ratios = (f"{fit / mine[0]:.2f}", f"{ranked / mine[1]:.2f}")
+            name = "Nightreel" if library == "ours" else library
+            table.add_row(method, name, f"{fit:.2f}", ratios[0], floor, f"{ranked:,.0f}", ratios[1])
+    return table
+
+
+def compare_sasrec(case: "Case", asked: argparse.Namespace, train: Candidates) -> Table:
+    """SASRec: an epoch, the way to the best validation, and what it came to."""
+    rate = matrix_rate()
+    floor = sasrec_operations(train.sasrec, case.n_videos) / rate
+    columns = ("library", "sequences an epoch", "epoch, s", "sequences/s", "floor/actual", "to the best, s", "NDCG@10")
+    table = Table(*columns, title=f"{_title(case, rate)}; {train.sasrec.epochs} epochs at most")
+    for library in ["ours", *(name for name in asked.peers if name != "implicit")]:
+        answer = _run(library, "sasrec", case, train, asked)
+        epoch, told = median_epoch(answer.told["ends"]), answer.told
+        share = f"{floor * told['sequences'] / epoch:.2f}" if library != "recbole" else ""  # which scores one position
+        best = f"{told['ends'][told['best'] - 1]:.0f} (epoch {told['best']} of {len(told['ends'])})"
+        each = f"{told['sequences'] / epoch:.1f}"
+        name = "Nightreel" if library == "ours" else library
+        table.add_row(name, f"{told['sequences']:,}", f"{epoch:.2f}", each, share, best, f"{_ndcg(answer, case):.4f}")
+    return table
+
+
+def median_epoch(ends: list[float]) -> float:
+    """Seconds, of the epochs after the first where there are any."""
+    return float(np.median(np.diff(ends))) if len(ends) > 1 else ends[0]
+
+
+def _run(library: str, method: str, case: "Case", train: Candidates, asked: argparse.Namespace) -> "Answer":
+    from benchmarks.libraries import run
+
+    return run(library, method, case, train=train, seed=asked.seed, python=asked.peer_python)
+
+
+def _ndcg(answer: "Answer", case: "Case") -> float:
+    from tasks.metrics import ranking_metrics
+
+    return float(ranking_metrics(answer.lists, case.wanted.take(case.judged), ks=[10])["ndcg@10"].mean())
+
+
+def _title(case: "Case", rate: float) -> str:
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    return f"{case.name}: {cores} cores, load {load:.1f}, matrices at {rate / 1e9:.0f} billion operations a second"
+
+
+def on_device(of: SasRecParams, asked: argparse.Namespace) -> Table:
+    """SASRec on this Keras backend's accelerator, on made-up histories: sequences a second, share of the peak."""
+    from benchmarks.generate import Size
+    from models.backend import describe_device, software
+    from models.protocol import Training
+    from models.sasrec import SasRec
+    from models.windows import training_windows
+
+    size = Size(users=asked.users, videos=asked.videos, events=50 * asked.users, days=1)
+    history = histories_of(size)
+    none = history.where(np.zeros(len(history.videos), np.bool_))
+    ends: list[float] = []
+    began = time.perf_counter()
+    after = lambda *_: ends.append(time.perf_counter() - began)  # noqa: E731
+    SasRec(of).fit(Training(history, none, n_videos=size.videos, now=0, seed=asked.seed, on_epoch=after))
+    windows, _ = training_windows(history, length=of.max_length, n_videos=size.videos)
+    each = len(windows) / median_epoch(ends)
+    done, device = each * sasrec_operations(of, size.videos), device_kind()
+    peak = asked.peak * 1e12 or next((PEAKS[name] for name in PEAKS if name in device), 0.0)
+    share = f"{done / peak:.1%}" if peak else "unknown: give --peak"
+    columns = ("device", "software", "sequences/s", "trillion operations/s", "of the peak")
+    table = Table(*columns, title=f"SASRec, {len(windows):,} windows of {of.max_length}, {size.videos:,} videos")
+    table.add_row(f"{device} ({describe_device()})", software(), f"{each:,.0f}", f"{done / 1e12:.2f}", share)
+    return table
+
+
+def device_kind() -> str:
+    """The accelerator's name by its maker; JAX's devices are otherwise numbered only."""
+    from models.backend import describe_device, keras
+
+    if keras.backend.backend() != "jax":
+        return describe_device()
+    import jax
+
+    return str(jax.devices()[0].device_kind)
+
+
+def histories_of(size: Any) -> Any:
+    """`models.sequences.Sequences` of generated events, by user and time."""
+    from benchmarks.generate import days
+    from models.sequences import Sequences
+
+    drawn = list(days(size))
+    users, videos, times = (np.concatenate([getattr(day, of) for day in drawn]) for of in ("users", "videos", "times"))
+    order = np.lexsort((times, users))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=size.users))])
+    return Sequences(offsets, videos[order], times[order], np.ones(len(users), np.float32))
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("shallow", "sasrec"), default="sasrec")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--peers", nargs="*", choices=("implicit", "rectools", "recbole"), default=["implicit"])
+    parser.add_argument("--peer-python", type=Path, help="Python of the environment in benchmarks/peers.txt")
+    parser.add_argument("--methods", nargs="+", choices=SHALLOW, default=SHALLOW)
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], help="such as train.sasrec.jit_compile=false")
+    parser.add_argument("--users", type=int, default=200_000, help="of --device gpu")
+    parser.add_argument("--videos", type=int, default=50_000, help="of --device gpu")
+    parser.add_argument("--peak", type=float, default=0.0, help="of the chip, trillion operations a second")
+    asked = parser.parse_args()
+    from tasks.params import load_params
+
+    train = load_params(Path(__file__).parents[1] / "params.yaml", asked.set).train
+    if asked.device == "gpu":
+        table = on_device(train.sasrec, asked)
+    else:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked.cores])
+        from benchmarks.cases import cases
+
+        case = next(case for case in cases(asked.data, ["last-out"]))
+        table = {"shallow": compare_shallow, "sasrec": compare_sasrec}[asked.what](case, asked, train)
+    Console(width=150).print(table)
+
+
+if __name__ == "__main__":
+    main()
