@@ -4,6 +4,7 @@ implicit is what our iALS is made of, and runs in this process; RecTools and Rec
 PyTorch, so each run of theirs is a process of the environment in `benchmarks/peers.txt`, whose start is not counted.
 """
 
+import os
 import subprocess
 import tempfile
 import time
@@ -36,14 +37,18 @@ K = 20
 
 
 def run(library: str, method: str, case: Case, *, train: Candidates, seed: int, python: Path | None) -> Answer:
-    """Fit `method` as `library` (`ours` or a key of `PEERS`) has it, and recommend to all judged viewers."""
-    if library == "ours":
-        return ours(method, case, getattr(train, method), seed)
-    if library == "implicit":
-        return by_implicit(method, case, getattr(train, method), seed)
-    if python is None:
+    """Fit `method` as `library` (`ours` or a key of `PEERS`) has it, and recommend to all judged viewers.
+
+    What is told holds `load` as well, the machine's load average at the end.
+    """
+    params = getattr(train, method)
+    if library in IN_PROCESS:
+        answer = IN_PROCESS[library](method, case, params, seed)
+    elif python is None:
         raise SystemExit(f"{library} needs --peer-python: see benchmarks/peers.txt")
-    return in_its_own_process(library, method, case, getattr(train, method).model_dump(), seed, python)
+    else:
+        answer = in_its_own_process(library, method, case, params.model_dump(), seed, python)
+    return Answer(answer.lists, answer.told | {"load": os.getloadavg()[0]})
 
 
 def ours(method: str, case: Case, params: Any, seed: int) -> Answer:
@@ -110,3 +115,6 @@ def in_its_own_process(
         if ran.returncode:
             raise SystemExit(f"{library}'s {method} failed:\n{ran.stderr[-3000:]}")
         return Answer.read(Path(folder))
+
+
+IN_PROCESS: dict[str, Callable[[str, Case, Any, int], Answer]] = {"ours": ours, "implicit": by_implicit}

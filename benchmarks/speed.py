@@ -8,7 +8,8 @@ MovieLens, last-out, parameters of params.yaml. All libraries get the same `--co
 all viewers are timed apart, the best of `--rounds`. An epoch is the median of those after the first, which compiles,
 and holds the validation after it. The floor is the arithmetic that no implementation can leave out, over the rate of
 a plain float32 matrix product in the same run. With `--device gpu` SASRec alone is trained, on made-up histories
-(`benchmarks.generate`), and the peak is that of the chip by its maker, `--peak` for one that is not listed.
+(`benchmarks.generate`), and the peak is that of the chip by its maker, `--peak` for one that is not listed. Trainings
+of SASRec are kept under `--results`, where `benchmarks.quality --results` finds them and tells the difference.
 """
 
 import argparse
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # Dense bfloat16 on tensor cores, float32 accumulated: operations a second, by the makers' data sheets.
 PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 SHALLOW = ("itemknn", "userknn", "ials", "ease")
+SHAPES = {"rectools": {"widened": 1}, "recbole": {"targets": 1}}  # where they differ from ours
+HIDDEN_RATIO = 4
 TRAINS = 3  # a training step is the forward pass and twice as much backward
 
 
@@ -44,11 +47,19 @@ def matrix_rate(n: int = 2048, times: int = 10) -> float:
     return 2 * n**3 / min(seconds)
 
 
-def sasrec_operations(of: SasRecParams, n_videos: int) -> float:
-    """Of training on one sequence: products of matrices alone, padding counted as it is computed."""
+def sasrec_operations(of: SasRecParams, n_videos: int, *, targets: int, widened: int = HIDDEN_RATIO) -> float:
+    """Of training on one sequence: products of matrices, padding included.
+
+    Args:
+        of: sizes.
+        n_videos: in the vocabulary.
+        targets: positions that are scored.
+        widened: the perceptron's inner width in multiples of `dim`.
+    """
     scored = of.negatives + 1 if of.negatives else n_videos
-    block = 24 * of.dim**2 + 4 * of.max_length * of.dim  # projections and perceptron; queries by keys by values
-    return TRAINS * of.max_length * (of.blocks * block + 2 * of.dim * scored)
+    projections, perceptron, attention = 8 * of.dim**2, 4 * widened * of.dim**2, 4 * of.max_length * of.dim
+    block = projections + perceptron + attention
+    return TRAINS * (of.max_length * of.blocks * block + targets * 2 * of.dim * scored)
 
 
 def shallow_operations(method: str, case: "Case", train: Candidates) -> float | None:
@@ -86,18 +97,21 @@ def compare_shallow(case: "Case", asked: argparse.Namespace, train: Candidates) 
 
 def compare_sasrec(case: "Case", asked: argparse.Namespace, train: Candidates) -> Table:
     """SASRec: an epoch, the way to the best validation, and what it came to."""
+    from benchmarks.quality import Contest
+
+    contest = Contest(train, [asked.seed], asked.peer_python, asked.results / f"{asked.cores}-cores")
     rate = matrix_rate()
-    floor = sasrec_operations(train.sasrec, case.n_videos) / rate
-    columns = ("library", "sequences an epoch", "epoch, s", "sequences/s", "floor/actual", "to the best, s", "NDCG@10")
+    columns = ("library", "sequences", "epoch, s", "sequences/s", "floor/epoch", "to the best, s", "NDCG@10", "load")
     table = Table(*columns, title=f"{_title(case, rate)}; {train.sasrec.epochs} epochs at most")
     for library in ["ours", *(name for name in asked.peers if name != "implicit")]:
-        answer = _run(library, "sasrec", case, train, asked)
+        (answer,) = contest.answers(library, "sasrec", case)
         epoch, told = median_epoch(answer.told["ends"]), answer.told
-        share = f"{floor * told['sequences'] / epoch:.2f}" if library != "recbole" else ""  # which scores one position
+        shape = {"targets": train.sasrec.max_length} | SHAPES.get(library, {})
+        floor = told["sequences"] * sasrec_operations(train.sasrec, case.n_videos, **shape) / rate
         best = f"{told['ends'][told['best'] - 1]:.0f} (epoch {told['best']} of {len(told['ends'])})"
-        each = f"{told['sequences'] / epoch:.1f}"
+        speed = [f"{told['sequences']:,}", f"{epoch:.2f}", f"{told['sequences'] / epoch:.1f}", f"{floor / epoch:.2f}"]
         name = "Nightreel" if library == "ours" else library
-        table.add_row(name, f"{told['sequences']:,}", f"{epoch:.2f}", each, share, best, f"{_ndcg(answer, case):.4f}")
+        table.add_row(name, *speed, best, f"{_ndcg(answer, case):.4f}", f"{told['load']:.1f}")
     return table
 
 
@@ -126,7 +140,7 @@ def _title(case: "Case", rate: float) -> str:
 def on_device(of: SasRecParams, asked: argparse.Namespace) -> Table:
     """SASRec on this Keras backend's accelerator, on made-up histories: sequences a second, share of the peak."""
     from benchmarks.generate import Size
-    from models.backend import describe_device, software
+    from models.backend import software
     from models.protocol import Training
     from models.sasrec import SasRec
     from models.windows import training_windows
@@ -140,12 +154,12 @@ def on_device(of: SasRecParams, asked: argparse.Namespace) -> Table:
     SasRec(of).fit(Training(history, none, n_videos=size.videos, now=0, seed=asked.seed, on_epoch=after))
     windows, _ = training_windows(history, length=of.max_length, n_videos=size.videos)
     each = len(windows) / median_epoch(ends)
-    done, device = each * sasrec_operations(of, size.videos), device_kind()
+    done, device = each * sasrec_operations(of, size.videos, targets=of.max_length), device_kind()
     peak = asked.peak * 1e12 or next((PEAKS[name] for name in PEAKS if name in device), 0.0)
     share = f"{done / peak:.1%}" if peak else "unknown: give --peak"
     columns = ("device", "software", "sequences/s", "trillion operations/s", "of the peak")
     table = Table(*columns, title=f"SASRec, {len(windows):,} windows of {of.max_length}, {size.videos:,} videos")
-    table.add_row(f"{device} ({describe_device()})", software(), f"{each:,.0f}", f"{done / 1e12:.2f}", share)
+    table.add_row(device, software(), f"{each:,.0f}", f"{done / 1e12:.2f}", share)
     return table
 
 
@@ -184,6 +198,7 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=Path("build/speed"), help="of sasrec, for benchmarks.quality")
     parser.add_argument("--set", action="append", default=[], help="such as train.sasrec.jit_compile=false")
     parser.add_argument("--users", type=int, default=200_000, help="of --device gpu")
     parser.add_argument("--videos", type=int, default=50_000, help="of --device gpu")
