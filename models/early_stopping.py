@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from models.protocol import Diverged, Recommender, Training
 from models.ranking import top_k
 from models.sequences import Sequences
+from models.two_stage import TwoStage
 
 METRIC = "ndcg@10"
 
@@ -75,7 +76,10 @@ def validation_metric(model: Recommender, data: Training, viewers: NDArray[np.in
         return {}
     seen = data.train.take(viewers)
     try:
-        lists, _ = top_k(model.viewer_vectors(seen), model.video_vectors(), seen, 10)
+        if isinstance(model, TwoStage):
+            lists, _ = model.rank(seen, 10)
+        else:
+            lists, _ = top_k(model.viewer_vectors(seen), model.video_vectors(), seen, 10)
     except ValueError as error:
         raise Diverged(f"{error}: lower learning_rate") from error
     return {METRIC: ndcg(lists, data.valid.take(viewers))}

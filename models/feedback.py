@@ -7,6 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from models.sequences import Sequences
+
 # What can be told of an event: `watch`, which is log(1 + seconds), and `rating` are values, all others yes or no.
 WATCH, FINISHED = "watch", "finished"
 TOLD = (WATCH, FINISHED, "liked", "shared", "followed", "commented", "disliked", "rating")
@@ -33,6 +35,12 @@ class Feedback:
         """The events under the mask `keep` `[events]`."""
         told = {name: values[keep] for name, values in self.told.items()}
         return Feedback(self.viewers[keep], self.videos[keep], self.times[keep], told)
+
+    def until_newest(self, histories: Sequences) -> "Feedback":
+        """What each viewer did up to the newest event of `histories` `[viewers]`; nothing of who has none there."""
+        newest = np.full(histories.n_viewers, np.iinfo(np.int64).min)
+        np.maximum.at(newest, histories.viewer_of_event(), histories.times)
+        return self.where(self.times <= newest[self.viewers])
 
     @classmethod
     def none(cls) -> "Feedback":

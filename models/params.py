@@ -239,7 +239,7 @@ class MultiTaskParams(LoopParams):
     weights: TaskWeights = TaskWeights()
     each: Positive = 100
     newest: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    viewers: Annotated[int, Field(ge=2)] = 20_000
+    viewers: Annotated[int, Field(ge=2, le=LARGEST)] = 20_000
     valid: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
     negatives: Positive = 30
     experts: Positive = 4

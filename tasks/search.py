@@ -16,7 +16,8 @@ from models.params import Section
 from models.protocol import Training
 from tasks import paths
 from tasks.encoded import Encoded
-from tasks.params import ContentCandidateName, Params
+from tasks.feedback import read_feedback, video_facts
+from tasks.params import ContentCandidateName, Params, RankerName
 from tasks.prepared import Prepared
 from tasks.register import flat
 from tasks.search_space import Space, Values, space_of, value_of, with_values
@@ -26,12 +27,12 @@ OnEpoch = Callable[[int, int, dict[str, float]], None]
 
 def needs_content(candidate: str, params: Params) -> bool:
     """Whether `candidate` reads content vectors. Raises `BadInput` where it does and a night makes none for it."""
-    if candidate not in get_args(ContentCandidateName):
+    if candidate not in (*get_args(ContentCandidateName), *get_args(RankerName)):
         return False
-    if candidate not in params.content_candidates:
+    if candidate not in params.after_encode:
         raise BadInput(
-            f"{candidate} reads content vectors, which are made for what params.yaml lists in content_candidates. "
-            f"Received: {params.content_candidates}"
+            f"{candidate} reads content vectors, which are made for what params.yaml lists in content_candidates and "
+            f"rankers. Received: {params.after_encode}"
         )
     return True
 
@@ -74,6 +75,9 @@ class Search:
             seed=params.seed,
             content=encoded.content() if encoded else None,
         )
+        if candidate in params.rankers:
+            facts, feedback = video_facts(prepared.videos), read_feedback(prepared.folder)
+            data = replace(data, facts=facts, feedback=feedback.until_newest(train))
         space = space_of(candidate, present)
         fixed = {name: value for name, value in flat(present.model_dump(mode="json")) if name not in space}
         content = encoded.facts["modalities"] if encoded else {}
@@ -104,6 +108,7 @@ class Search:
         """
         model = recommender(self.candidate, with_values(self.present, values))
         nothing = self.data.valid.where(np.zeros(len(self.data.valid.videos), np.bool_))
-        valid = self.data.valid if self.candidate in NEURAL else nothing
+        stopped_by_it = self.candidate in NEURAL and self.candidate not in get_args(RankerName)
+        valid = self.data.valid if stopped_by_it else nothing
         model.fit(replace(self.data, valid=valid, on_epoch=on_epoch))
         return validation_metric(model, self.data, judged_viewers(self.data))[METRIC]

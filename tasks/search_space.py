@@ -131,6 +131,17 @@ SPACES: dict[str, Space] = {
         "centre": OneOf((True, False)),
         "half_life_days": HALF_LIFE,
     },
+    "multitask": {
+        "newest": Real(0.05, 0.5),
+        "negatives": Whole(5, 100, log=True),
+        "experts": OneOf((1, 2, 4, 8)),
+        "expert_dim": OneOf((16, 32, 64)),
+        "hidden": OneOf((8, 16, 32)),
+        "dropout": Real(0.0, 0.6),
+        "half_life_days": Real(0.5, 1000.0, log=True),
+        "batch_size": OneOf((128, 512, 2048)),
+        "learning_rate": Real(1e-4, 1e-2, log=True),
+    },
     "twotower": {
         "dim": OneOf((32, 64, 128)),
         "hidden": OneOf((64, 128, 256)),
