@@ -160,6 +160,8 @@ def _train(clone: Clone, params: Mapping[str, Any]) -> dict[str, str]:
     try:
         if after_encode:
             clone.run("encode")
+        if "-ranker" in stages.values():
+            clone.run("regions")
     except NightreelError as error:
         failed = dict.fromkeys(after_encode, str(error))
     for name in (name for name in stages if name not in failed):

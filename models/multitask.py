@@ -90,6 +90,7 @@ class MultiTask(TwoStage):
             "columns": self._columns.names,
             "lines": [asdict(line) for line in self._lines],
             "now": self._features.now,
+            "contexts": list(self._features.contexts),
         }
         save_weights(folder, recommender=self.NAME, arrays=arrays, config=config)
 
@@ -101,8 +102,12 @@ class MultiTask(TwoStage):
         models = {name: unfolded(name, arrays, of_one) for name, of_one in config["retrievers"].items()}
         loaded._retrievers = Retrievers(models)
         loaded._tasks, loaded._lines = config["tasks"], [Line(**line) for line in config["lines"]]
-        known, half_life = _under(KNOWN, arrays), loaded.params.half_life_days
-        loaded._features = RankingFeatures.of_arrays(known, now=config["now"], half_life_days=half_life)
+        loaded._features = RankingFeatures.of_arrays(
+            _under(KNOWN, arrays),
+            now=config["now"],
+            half_life_days=loaded.params.half_life_days,
+            contexts=config["contexts"],
+        )
         scale = _under(SCALE, arrays)
         loaded._columns = FeatureColumns(config["columns"], scale["mean"], scale["deviation"])
         loaded._network = loaded._new_network()
@@ -116,8 +121,14 @@ class MultiTask(TwoStage):
         for model in models.values():
             model.fit(replace(data, train=history, valid=nothing))
         self._retrievers = Retrievers(models)
-        facts, half_life = data.facts or VideoFacts.unknown(data.n_videos), self.params.half_life_days
-        self._features = RankingFeatures.learnt(history, facts, data.content, now=data.now, half_life_days=half_life)
+        self._features = RankingFeatures.learnt(
+            history,
+            data.facts or VideoFacts.unknown(data.n_videos),
+            data.content,
+            now=data.now,
+            half_life_days=self.params.half_life_days,
+            places=data.places,
+        )
 
     def _fit_network(self, examples: Examples, data: Training) -> Progress:
         self._tasks, self._columns = examples.tasks, FeatureColumns.of(examples.learn.features)

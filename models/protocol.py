@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from models.feedback import Feedback, VideoFacts
+from models.places import Places
 from models.sequences import Sequences
 from models.video_content import VideoContent
 
@@ -38,6 +39,7 @@ class Training:
         content: vectors of the catalogue, whose first `n_videos` rows are the vocabulary; None where none were made.
         facts: what the catalogue says of the vocabulary's videos; None where nobody asked.
         feedback: what viewers of `train` did with videos they were shown, before what is held out; None likewise.
+        places: regions by hour; None likewise.
         checkpoints: folder where a long training keeps its state, so that a killed one goes on.
         on_epoch: called as `on_epoch(epoch, epochs, metrics)` after each epoch; `epoch` counts from 1.
     """
@@ -50,6 +52,7 @@ class Training:
     content: VideoContent | None = None
     facts: VideoFacts | None = None
     feedback: Feedback | None = None
+    places: Places | None = None
     checkpoints: Path | None = None
     on_epoch: Callable[[int, int, dict[str, float]], None] = field(default=lambda *_: None)
 

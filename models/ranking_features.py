@@ -1,7 +1,8 @@
 """What a ranker looks at: of a viewer, of a video, and of the two together. NumPy alone, and learnt from old events."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from models.decay import DAY_MS
 from models.feedback import VideoFacts
 from models.modality import Modality, Table
+from models.places import Places
 from models.recent import Recent
 from models.sequences import Sequences
 from models.sparse import csr_arrays, csr_of
@@ -21,6 +23,8 @@ from models.weights import Arrays
 Columns = dict[str, NDArray[np.float32]]
 
 CONTENT = "content/"
+REGION = "region"
+BUCKETS = 16  # names are hashed into so many columns (Weinberger et al., Feature hashing, ICML 2009)
 CIRCUMSTANCES = ("known", "events", "pause", "days", "hour_sin", "hour_cos", "week_sin", "week_cos")
 
 
@@ -35,6 +39,8 @@ class RankingFeatures:
         content: by modality `[videos, dim]` float32 of unit length, zeros where it is absent.
         now: milliseconds at which ages are counted.
         half_life_days: an older event counts half in interests.
+        contexts: names of the circumstances that histories tell.
+        places: regions by hour.
     """
 
     watched: NDArray[np.float32]
@@ -43,10 +49,19 @@ class RankingFeatures:
     content: Mapping[str, Table]
     now: int
     half_life_days: float
+    contexts: tuple[str, ...]
+    places: Places
 
     @classmethod
     def learnt(
-        cls, history: Sequences, facts: VideoFacts, content: VideoContent | None, *, now: int, half_life_days: float
+        cls,
+        history: Sequences,
+        facts: VideoFacts,
+        content: VideoContent | None,
+        *,
+        now: int,
+        half_life_days: float,
+        places: Places | None = None,
     ) -> "RankingFeatures":
         """From what was watched by `now`. When a video was first watched later is not known yet."""
         n_videos = len(facts.seconds)
@@ -55,11 +70,25 @@ class RankingFeatures:
         np.minimum.at(first, history.videos, history.times)
         born = np.where(facts.uploaded >= 0, facts.uploaded, np.where(counts > 0, first, -1))
         tables = _unit_tables(content, n_videos) if content else {}
-        return cls(np.log1p(counts).astype(np.float32), born, facts, tables, now, half_life_days)
+        popularity = np.log1p(counts).astype(np.float32)
+        contexts = tuple(sorted(history.contexts))
+        return cls(popularity, born, facts, tables, now, half_life_days, contexts, places or Places.none())
 
     def of(self, histories: Sequences, pool: Pool) -> Columns:
         """By name the columns `[pairs]` float32 of the pairs in `pool`, whose viewers are rows of `histories`."""
         return _retrieved(pool) | self._viewer(histories, pool) | self._video(pool) | self._both(histories, pool)
+
+    def _circumstances(self, histories: Sequences) -> Columns:
+        """Region and device of the newest event, hashed, and the vector of its region and hour; by viewer."""
+        known = histories.lengths > 0
+        newest = np.where(known, histories.offsets[1:] - 1, -1)
+        told: Columns = {}
+        for name in self.contexts:
+            codes = _at(histories.contexts.get(name), newest)
+            told |= {f"viewer_{name}_{b}": (codes >= 0) & (codes % BUCKETS == b) for b in range(BUCKETS)}
+        regions, times = _at(histories.contexts.get(REGION), newest), _at(histories.times, newest)
+        vectors = self.places.vectors_of(regions, times)
+        return told | {f"viewer_place_{axis}": vectors[:, axis] for axis in range(vectors.shape[1])}
 
     def _viewer(self, histories: Sequences, pool: Pool) -> Columns:
         """Activity, habits, and the circumstances of the newest event."""
@@ -69,7 +98,8 @@ class RankingFeatures:
         habits = {"mainstream": self.watched[histories.videos], "seconds": seconds[histories.videos]}
         told |= {f"viewer_{name}": _mean(of_event, histories) for name, of_event in habits.items()}
         told["viewer_strength"] = _mean(histories.weights, histories)
-        return {name: values[pool.viewers] for name, values in told.items()}
+        told |= self._circumstances(histories)
+        return {name: values[pool.viewers].astype(np.float32) for name, values in told.items()}
 
     def _video(self, pool: Pool) -> Columns:
         """Popularity, freshness and length; 0 where age or length are not known."""
@@ -100,21 +130,33 @@ class RankingFeatures:
         content: Arrays = {CONTENT + name: table for name, table in self.content.items()}
         arrays: Arrays = {"watched": self.watched, "born": self.born}
         facts: Arrays = {"uploaded": self.facts.uploaded, "seconds": self.facts.seconds}
-        return arrays | facts | topics | content
+        places: Arrays = {"places/codes": self.places.codes, "places/vectors": self.places.vectors}
+        return arrays | facts | topics | content | places
 
     @classmethod
-    def of_arrays(cls, arrays: Arrays, *, now: int, half_life_days: float) -> "RankingFeatures":
-        """What `arrays` gave; others among them are left aside."""
+    def of_arrays(
+        cls, arrays: Arrays, *, now: int, half_life_days: float, contexts: Sequence[str]
+    ) -> "RankingFeatures":
+        """What `arrays` gave."""
         topics = csr_of({name.removeprefix("topics/"): a for name, a in arrays.items() if name.startswith("topics/")})
         content = {name.removeprefix(CONTENT): a for name, a in sorted(arrays.items()) if name.startswith(CONTENT)}
         facts = VideoFacts(arrays["uploaded"], arrays["seconds"], topics)
-        return cls(arrays["watched"], arrays["born"], facts, content, now, half_life_days)
+        places = Places(arrays["places/codes"], arrays["places/vectors"])
+        watched, born = arrays["watched"], arrays["born"]
+        return cls(watched, born, facts, content, now, half_life_days, tuple(contexts), places)
 
 
 def _retrieved(pool: Pool) -> Columns:
     scores = {f"{name}_score": values for name, values in pool.scores.items()}
     places = {f"{name}_place": (1 / (1 + values)).astype(np.float32) for name, values in pool.places.items()}
     return scores | places
+
+
+def _at(values: NDArray[Any] | None, events: NDArray[np.int64]) -> NDArray[Any]:
+    """`values` of `events`, -1 where there is no event or no value."""
+    if values is None or not len(values):
+        return np.full(len(events), -1)
+    return np.where(events < 0, -1, values[events])
 
 
 def _unit_tables(content: VideoContent, n_videos: int) -> dict[str, Table]:

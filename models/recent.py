@@ -87,7 +87,7 @@ def shuffled_ties(histories: Sequences, *, seed: list[int]) -> Sequences:
     """The same histories; events of one viewer and millisecond in an order that `seed` decides."""
     chance = np.random.default_rng(seed).random(len(histories.videos))
     order = np.lexsort((chance, histories.times, histories.viewer_of_event()))
-    return Sequences(histories.offsets, histories.videos[order], histories.times[order], histories.weights[order])
+    return histories.reordered(order)
 
 
 def _ties(histories: Sequences) -> tuple[Positions, Positions]:

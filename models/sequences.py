@@ -1,10 +1,15 @@
 """Viewer histories as compressed sparse rows (CSR): flat arrays plus offsets, so they stay memory-mapped."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+ARRAYS = ("offsets", "videos", "times", "weights")
+CONTEXT = "context-"
 
 
 @dataclass(frozen=True)
@@ -16,12 +21,15 @@ class Sequences:
         videos: `[events]` int32, index of the video in the vocabulary.
         times: `[events]` int64, milliseconds since 1970 UTC, ascending within a viewer.
         weights: `[events]` float32, strength of the positive, 1.0 where feedback is not graded.
+        contexts: by name of a circumstance (`region`, `device`) `[events]` int32, a hash of what it was, -1 where that
+            is not known; those that the source never tells are left out.
     """
 
     offsets: NDArray[np.int64]
     videos: NDArray[np.int32]
     times: NDArray[np.int64]
     weights: NDArray[np.float32]
+    contexts: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
 
     @property
     def n_viewers(self) -> int:
@@ -41,11 +49,15 @@ class Sequences:
         """`[events]` int64: which viewer each event belongs to."""
         return np.repeat(np.arange(self.n_viewers), self.lengths)
 
+    def reordered(self, order: NDArray[np.int64]) -> "Sequences":
+        """The events in `order` `[events]`, which leaves each with its viewer."""
+        return self._with(self.offsets, order)
+
     def where(self, keep: NDArray[np.bool_]) -> "Sequences":
         """The events under the mask `keep` `[events]`; every viewer stays, possibly empty."""
         counts = np.add.reduceat(np.append(keep, False).astype(np.int64), self.offsets[:-1]) * (self.lengths > 0)
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        return Sequences(offsets, self.videos[keep], self.times[keep], self.weights[keep])
+        return self._with(offsets, keep)
 
     def take(self, viewers: NDArray[np.integer]) -> "Sequences":
         """The histories of `viewers` `[n]`, in that order."""
@@ -53,7 +65,7 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
         at = np.repeat(self.offsets[viewers], lengths) + within
-        return Sequences(offsets, self.videos[at], self.times[at], self.weights[at])
+        return self._with(offsets, at)
 
     def merged(self, later: "Sequences") -> "Sequences":
         """The events of both, of the same viewers, ascending in time; where times tie, this one's come first."""
@@ -62,20 +74,30 @@ class Sequences:
         order = np.lexsort((times, viewers))
         videos = np.concatenate([self.videos, later.videos])
         weights = np.concatenate([self.weights, later.weights])
-        return Sequences(self.offsets + later.offsets, videos[order], times[order], weights[order])
+        contexts = {name: np.concatenate([self.contexts[name], later.contexts[name]]) for name in self.contexts}
+        both = Sequences(self.offsets + later.offsets, videos, times, weights, contexts)
+        return both.reordered(order)
 
     def save(self, folder: Path) -> None:
         """Write one `.npy` file an array into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("offsets", "videos", "times", "weights"):
-            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays |= {CONTEXT + name: codes for name, codes in self.contexts.items()}
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path) -> "Sequences":
         """Memory-map what `save` wrote."""
-        return cls(
-            **{
-                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-                for name in ("offsets", "videos", "times", "weights")
-            }
-        )
+        arrays = {name: _mapped(folder / f"{name}.npy") for name in ARRAYS}
+        files = sorted(folder.glob(f"{CONTEXT}*.npy"))
+        return cls(**arrays, contexts={file.stem.removeprefix(CONTEXT): _mapped(file) for file in files})
+
+    def _with(self, offsets: NDArray[np.int64], at: NDArray[Any]) -> "Sequences":
+        contexts = {name: codes[at] for name, codes in self.contexts.items()}
+        return Sequences(offsets, self.videos[at], self.times[at], self.weights[at], contexts)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -1,5 +1,6 @@
 """Which events are positives, each viewer's first of a video, and which are left out as too rare."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,11 @@ from numpy.typing import NDArray
 
 from tasks.params import Grades, Positives, Prepare
 from tasks.schema import Events, Videos
+from tasks.split import stable_hash
 
 INDEX = "__index__"
 WEIGHT = "__weight__"
+CONTEXTS = (Events.REGION, Events.DEVICE)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Pairs:
         videos: `[events]` int64, rows of the vocabulary.
         times: `[events]` int64, milliseconds.
         weights: `[events]` float32, how strong each is, 1 at least.
+        contexts: as `models.sequences.Sequences` says.
     """
 
     ids: pl.Series
@@ -30,10 +34,12 @@ class Pairs:
     videos: NDArray[np.int64]
     times: NDArray[np.int64]
     weights: NDArray[np.float32]
+    contexts: Mapping[str, NDArray[np.int32]]
 
     def where(self, keep: NDArray[np.bool_]) -> "Pairs":
         """The positives under the mask `keep` `[events]`."""
-        return Pairs(self.ids, self.viewers[keep], self.videos[keep], self.times[keep], self.weights[keep])
+        contexts = {name: codes[keep] for name, codes in self.contexts.items()}
+        return Pairs(self.ids, self.viewers[keep], self.videos[keep], self.times[keep], self.weights[keep], contexts)
 
 
 def find_positives(events: pl.LazyFrame, videos: pl.DataFrame, params: Prepare) -> Pairs:
@@ -44,15 +50,26 @@ def find_positives(events: pl.LazyFrame, videos: pl.DataFrame, params: Prepare) 
     weight = strength(params.grades, params.positives, columns).alias(WEIGHT)
     milliseconds = pl.col(Events.TIME).dt.epoch("ms")
     positive = joined.filter(is_positive(params.positives, columns))
-    found = positive.select(Events.USER, INDEX, milliseconds, weight).collect()
+    told = [name for name in CONTEXTS if name in columns]
+    found = positive.select(Events.USER, INDEX, milliseconds, weight, *told).collect()
     pairs = Pairs(
         ids=found[Events.USER].unique(maintain_order=True),
         viewers=found[Events.USER].rle_id().to_numpy().astype(np.int64),
         videos=found[INDEX].to_numpy().astype(np.int64),
         times=found[Events.TIME].to_numpy(),
         weights=found[WEIGHT].to_numpy(),
+        contexts={name: context_codes(found[name]) for name in told if found[name].null_count() < len(found)},
     )
     return often_enough(_firsts(pairs, len(videos)), params)
+
+
+def context_codes(names: pl.Series) -> NDArray[np.int32]:
+    """`[n]` int32: the same number for the same name in every snapshot, -1 where there is none or a blank."""
+    known = names.is_not_null() & (names.str.strip_chars() != "")
+    distinct = names.filter(known).unique().sort()
+    codes = np.append((stable_hash(distinct) % np.uint64(2**31)).astype(np.int32), np.int32(-1))
+    places = distinct.search_sorted(names.fill_null("")).to_numpy()
+    return np.where(known.fill_null(False).to_numpy(), codes[places], np.int32(-1))
 
 
 def is_positive(rules: Positives, columns: list[str]) -> pl.Expr:

@@ -92,7 +92,7 @@ def _compact(pairs: Pairs, videos: pl.DataFrame) -> tuple[Sequences, pl.Series, 
     watched, video = np.unique(pairs.videos, return_inverse=True)
     watching, viewer = np.unique(pairs.viewers, return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(viewer, minlength=len(watching)))]).astype(np.int64)
-    sequences = Sequences(offsets, video.astype(np.int32), pairs.times, pairs.weights)
+    sequences = Sequences(offsets, video.astype(np.int32), pairs.times, pairs.weights, pairs.contexts)
     return sequences, pairs.ids[watching], videos[watched]
 
 

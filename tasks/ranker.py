@@ -1,7 +1,7 @@
 """A recommender as an evaluation sees it: tonight's video indices in and out, and nothing wrong let through."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -111,8 +111,7 @@ class Ranker:
 def _renumbered(histories: Sequences, to: NDArray[np.int32]) -> Sequences:
     """`histories` with `to` of each video for its index; those of -1 are left out."""
     own = to[histories.videos]
-    known = histories.where(own >= 0)
-    return Sequences(known.offsets, own[own >= 0], known.times, known.weights)
+    return replace(histories.where(own >= 0), videos=own[own >= 0])
 
 
 def refuse_bad_lists(lists: Lists, seen: Sequences, *, n_videos: int, name: str) -> None:

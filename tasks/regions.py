@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.places import Places
 from models.region_graph import HOURS, RegionEvents, RegionGraph
 from tasks import paths
 from tasks.params import Regions, load_params
+from tasks.positives import context_codes
 from tasks.prepared import Prepared
 from tasks.schema import Events, Videos
 from tasks.split import TRAIN
@@ -54,6 +56,14 @@ def regions(accepted: Path, prepared: Prepared, out: Path, metrics: Path, *, par
     }
     write_json(metrics, facts)
     log.info("%(events)d events in %(regions)d regions, %(viewers_with_vector)d of %(viewers)d viewers", facts)
+
+
+def read_places(folder: Path) -> Places:
+    """The regions of the graph that `regions` left in `folder`, as a ranker looks them up."""
+    graph = RegionGraph.load(folder / GRAPH)
+    if not graph.regions:
+        return Places.none()
+    return Places.of(context_codes(pl.Series(graph.regions)), graph.vectors)
 
 
 def training_events(accepted: Path, prepared: Prepared) -> tuple[tuple[str, ...], RegionEvents]:

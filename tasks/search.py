@@ -19,6 +19,7 @@ from tasks.encoded import Encoded
 from tasks.feedback import read_feedback, video_facts
 from tasks.params import ContentCandidateName, Params, RankerName
 from tasks.prepared import Prepared
+from tasks.regions import read_places
 from tasks.register import flat
 from tasks.search_space import Space, Values, space_of, value_of, with_values
 
@@ -77,7 +78,8 @@ class Search:
         )
         if candidate in params.rankers:
             facts, feedback = video_facts(prepared.videos), read_feedback(prepared.folder)
-            data = replace(data, facts=facts, feedback=feedback.until_newest(train))
+            places = read_places(checkout / paths.REGIONS)
+            data = replace(data, facts=facts, feedback=feedback.until_newest(train), places=places)
         space = space_of(candidate, present)
         fixed = {name: value for name, value in flat(present.model_dump(mode="json")) if name not in space}
         content = encoded.facts["modalities"] if encoded else {}

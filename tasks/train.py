@@ -21,6 +21,7 @@ from tasks.encoded import Encoded
 from tasks.feedback import read_feedback, video_facts
 from tasks.params import Params, load_params
 from tasks.prepared import Prepared
+from tasks.regions import read_places
 from tasks.stage import stage, write_json
 
 CHECKPOINTS = Path(".checkpoints")
@@ -37,6 +38,7 @@ def train(
     params: Params,
     checkpoints: Path,
     encoded: Path | None = None,
+    regions: Path | None = None,
 ) -> dict[str, Any]:
     """Fit the candidate `name`, save it in `out`, and write what it took to the file `metrics`.
 
@@ -49,6 +51,7 @@ def train(
         params: the whole tree.
         checkpoints: folder where a long training keeps its state; removed when it has ended well.
         encoded: what `tasks.encode` left, for a candidate that reads content vectors.
+        regions: what `tasks.regions` left, for a ranker, which reads the catalogue and feedback as well.
 
     Returns:
         What `metrics` holds.
@@ -65,17 +68,19 @@ def train(
         content = Encoded(encoded).content() if encoded else None
         data = replace(_training(Prepared(prepared), params.seed, checkpoints, on_epoch), content=content)
         if name in params.rankers:
-            data = replace(data, facts=video_facts(Prepared(prepared).videos), feedback=read_feedback(prepared))
+            places = read_places(regions) if regions else None
+            facts = video_facts(Prepared(prepared).videos)
+            data = replace(data, facts=facts, feedback=read_feedback(prepared), places=places)
         try:
-            facts = untrained.fit(data)
+            told = untrained.fit(data)
         except (Diverged, MemoryError) as error:
             rmtree(checkpoints, ignore_errors=True)
             raise Refused(f"candidate {name} failed: {error or 'out of memory'}") from error
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
     untrained.save(out)
     software = {"software": f"numpy {version('numpy')}, scipy {version('scipy')}"}
-    made = {"candidate": name, "seed": params.seed, "device": _device(facts["device"])}
-    figures = software | facts | _figures(out, seconds, cpu_seconds) | made
+    made = {"candidate": name, "seed": params.seed, "device": _device(told["device"])}
+    figures = software | told | _figures(out, seconds, cpu_seconds) | made
     write_json(metrics, figures)
     rmtree(checkpoints, ignore_errors=True)
     log.info("%s trained in %.1f s on %s", name, seconds, figures["device"])
@@ -148,6 +153,7 @@ def main(name: str) -> None:
         params=params,
         checkpoints=CHECKPOINTS / name,
         encoded=paths.ENCODED if name in params.after_encode else None,
+        regions=paths.REGIONS if name in params.rankers else None,
     )
 
 

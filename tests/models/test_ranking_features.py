@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from models.feedback import VideoFacts
+from models.places import Places
 from models.ranking_features import RankingFeatures
 from models.two_stage import Pool
 from models.video_content import VideoContent
@@ -55,5 +58,27 @@ def test_content_is_the_cosine_to_what_was_watched():
 
 def test_what_was_saved_tells_the_same():
     known = features(VideoContent({"text": np.eye(3, dtype=np.float32)}, {"text": "digest"}))
-    again = RankingFeatures.of_arrays(known.arrays(), now=known.now, half_life_days=known.half_life_days)
+    again = RankingFeatures.of_arrays(known.arrays(), now=known.now, half_life_days=1e9, contexts=())
     assert of(again) == of(known)
+
+
+def test_region_and_device_are_those_of_the_newest_event():
+    codes = {"region": np.array([3, 16 + 5], np.int32), "device": np.array([-1, -1], np.int32)}
+    places = Places.of(np.array([21], np.int32), np.arange(48, dtype=np.float32).reshape(24, 2))
+    known = RankingFeatures.learnt(
+        replace(HISTORY, contexts={"region": np.array([3, 3, 3], np.int32), "device": np.array([-1] * 3, np.int32)}),
+        FACTS,
+        None,
+        now=7 * DAY,
+        half_life_days=1e9,
+        places=places,
+    )
+    assert known.contexts == ("device", "region")
+    told = known.of(replace(sequences([0, 1], []), contexts=codes), POOL)
+    assert [name for name, values in told.items() if "_region_" in name and values[0]] == ["viewer_region_5"]
+    assert not any(values.any() for name, values in told.items() if "_device_" in name)
+    assert [told["viewer_place_0"].tolist(), told["viewer_place_1"].tolist()] == [[0, 0], [1, 0]]  # midnight
+    unknown = known.of(sequences([0, 1], []), POOL)  # a history that tells no region
+    assert not unknown["viewer_region_5"].any()
+    again = RankingFeatures.of_arrays(known.arrays(), now=0, half_life_days=1e9, contexts=known.contexts)
+    np.testing.assert_array_equal(again.places.vectors, places.vectors)

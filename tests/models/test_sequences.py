@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from models.sequences import Sequences
@@ -44,3 +46,14 @@ def test_what_was_saved_is_mapped_not_read(tmp_path):
     loaded = Sequences.load(tmp_path)
     assert rows(loaded) == [[4, 5], [], [6]]
     assert isinstance(loaded.videos, np.memmap)
+
+
+def test_contexts_go_with_their_events(tmp_path):
+    told = {"region": np.array([4, 5, -1, 7], np.int32)}
+    histories = replace(sequences([0, 1], [2, 3]), contexts=told)
+    assert histories.where(np.array([True, False, True, True])).contexts["region"].tolist() == [4, -1, 7]
+    assert histories.take(np.array([1, 0])).contexts["region"].tolist() == [-1, 7, 4, 5]
+    assert histories.merged(histories).contexts["region"].tolist() == [4, 4, 5, 5, -1, -1, 7, 7]
+    histories.save(tmp_path)
+    assert Sequences.load(tmp_path).contexts["region"].tolist() == [4, 5, -1, 7]
+    assert list(Sequences.load(tmp_path).contexts) == ["region"]

@@ -11,7 +11,7 @@ import pytest
 
 from infra.errors import Refused
 from tasks.params import Grades, Positives, Prepare
-from tasks.positives import find_positives
+from tasks.positives import context_codes, find_positives
 from tasks.quarantine import EVENT_KEY, event_rules, separate
 from tasks.split import HOLDOUT
 from tests.tasks.raw_folder import NIGHT, NOON, Night, events, kuairand, movielens
@@ -269,3 +269,15 @@ def test_importing_prepare_imports_no_pandas_and_no_tensorflow() -> None:
     heavy = "{'pandas', 'great_expectations', 'tensorflow', 'keras', 'mlflow'}"
     code = f"import sys, tasks.prepare; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_regions_and_devices_are_kept_by_a_number_of_their_names(tmp_path: Path) -> None:
+    where = ["Wien", None, " ", "Graz", "Wien"]
+    log = watched((1, 10, 0), (1, 20, 1), (1, 30, 2), (2, 10, 0), (2, 20, 4), region=where, device=[None] * 5)
+    left = accept(Night(tmp_path), log).prepare(ALL)
+    codes = left.sequences.contexts["region"]
+    assert list(left.sequences.contexts) == ["region"]  # no device was ever told
+    assert codes[0] == codes[4] != codes[3]
+    assert (codes[[0, 3]] >= 0).all()
+    assert codes[1:3].tolist() == [-1, -1]
+    assert context_codes(pl.Series(["Graz", "Wien", "x"])).tolist()[:2] == codes[[3, 0]].tolist()
