@@ -26,7 +26,7 @@ from flows.steps import (
     release_step,
     stage_step,
 )
-from flows.verdict_page import verdict_markdown
+from flows.verdict_page import standings_markdown, verdict_markdown
 from infra.checkout import Checkout, Inputs, checked_out
 from infra.disk import room_on
 from infra.errors import NightreelError
@@ -46,6 +46,7 @@ from tasks.bundle import bundle, serves_the_same
 from tasks.params import Params, load_params
 from tasks.run_record import judged_record, unjudged_record
 from tasks.stage import read_json, write_json
+from tasks.standings import standings
 
 NO_VERDICT: Mapping[str, Any] = {"checks": [], "against": None}
 
@@ -331,6 +332,8 @@ def _verdict(run: Night, head: Entry | None) -> tuple[dict[str, Any], str]:
     run.stage("gate")
     verdict = run.read(paths.VERDICT)
     create_markdown_artifact(verdict_markdown(verdict), key="verdict", description=run.checkout.run)
+    rows = standings(run.checkout.path, run.params, failed=run.failed)
+    create_markdown_artifact(standings_markdown(rows), key="candidates", description=run.checkout.run)
     word = "passed" if verdict["passed"] else "refused"
     get_run_logger().info("verdict: %s %s", verdict["challenger"], word)
     return verdict, run.record(f"{verdict['challenger']} {word}")

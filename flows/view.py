@@ -11,19 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from flows.verdict_page import figure
+from flows.verdict_page import COSTS, figure
 from infra.git import run_ref
 from lineage.moments import minute
 
 Content = TypeVar("Content")
 BESIDE_TITLE = 40  # characters of a line of recommendations that are not title
-COSTS = {
-    "seconds": "training, s",
-    "peak_megabytes": "peak memory, MB",
-    "joules": "energy (estimate), J",
-    "milliseconds": "a recommendation, ms",
-    "megabytes": "model, MB",
-}
 BESIDE_CANDIDATES, A_CANDIDATE = 24, 19  # widths of the leaderboard's headings and of a column, borders included
 COLOURS = {"released": "green", "unchanged": "cyan", "refused": "red", "stopped": "yellow"}
 

@@ -244,7 +244,7 @@ def test_what_is_not_there_is_one_sentence(night: Night, words: tuple[str, ...],
 def test_a_person_sees_a_table(night: Night, tmp_path: Path) -> None:
     """All in one: a code change that breaks a candidate is told, and the others are compared all the same."""
     spoilt = night.copy(tmp_path)
-    commit = edited(spoilt, "models/itemknn.py", lambda code: code.replace("Neighbours(watched", "rank_(watched"))
+    commit = edited(spoilt, "models/itemknn.py", lambda code: code.replace("Neighbours(compared(", "rank_(compared("))
     done = run_cli(spoilt.project, "audit", "reproduce", night.release, "--commit", commit)
     assert done.returncode == 1, said(done)
     lines = [" ".join(line.replace("│", " ").split()) for line in done.stdout.splitlines()]

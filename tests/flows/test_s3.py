@@ -105,7 +105,7 @@ def test_no_secret_is_committed_or_logged(night: Night) -> None:
     secret, run = night.at.server.secret_key, night.outcome["run"]
     assert secret not in git(night.at.project, "show", f"refs/nightreel/runs/{run}:.dvc/config")
     logs = list((night.data.parent.parent / "log").iterdir())
-    assert len(logs) == 11
+    assert len(logs) == 12
     assert not any(secret in log.read_text(encoding="utf-8") for log in logs)
 
 

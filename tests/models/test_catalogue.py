@@ -19,7 +19,7 @@ def test_a_recommender_comes_by_its_name_and_loads_by_it(tmp_path):
 
 def test_an_unknown_name_is_refused():
     classical = "userknn, hybridcf, ials, easemarkov"
-    names = f"popularity, itemknn, ease, sasrec, content, twotower, {classical}, gru4rec, bert4rec"
+    names = f"popularity, itemknn, ease, sasrec, content, twotower, {classical}, gru4rec, bert4rec, multitask"
     with pytest.raises(ValueError, match=rf"one of {names}\. Received: 'als'"):
         recommender("als", None)
 
