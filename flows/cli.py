@@ -152,13 +152,14 @@ def schedule(
     source: SourceOption = Source.movielens,
     path: PathOption = None,
     overrides: SetOption = None,
+    pool: Annotated[str | None, typer.Option(help="Prefect work pool; none means that of `nightreel worker`.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make the Prefect deployment that runs a night by the clock."""
     from flows.run import make_schedule
     from flows.view import show, show_fields
 
-    show(make_schedule(cron, source.value, path, overrides or []), show_fields, as_json=as_json)
+    show(make_schedule(cron, source.value, path, overrides or [], pool=pool), show_fields, as_json=as_json)
 
 
 @app.command()

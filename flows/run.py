@@ -147,13 +147,15 @@ def run_tune(
         return tune(request, candidate, trials, hours)
 
 
-def make_schedule(cron: str, source: str, path: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+def make_schedule(
+    cron: str, source: str, path: str | None, overrides: Sequence[str], *, pool: str | None = None
+) -> dict[str, Any]:
     """Make the deployment; what it is called and when it runs."""
     request = _request(source, path, None, overrides)
     with _prefect():
         from flows import schedule
 
-        return schedule.make_schedule(cron, request)
+        return schedule.make_schedule(cron, request, pool=pool or schedule.POOL)
 
 
 def run_worker() -> None:

@@ -27,13 +27,13 @@ START_SECONDS = 120
 AnyFlow = Flow[Any, Any]
 
 
-def make_schedule(cron: str, request: Request) -> dict[str, Any]:
-    """Make or change the deployment `nightly-SOURCE`; its name, schedule and pool.
+def make_schedule(cron: str, request: Request, *, pool: str) -> dict[str, Any]:
+    """Make or change the deployment `nightly-SOURCE` in the work pool `pool`; its name, schedule and pool.
 
     Raises:
         BadInput: `cron` has not five fields that make sense.
     """
-    asyncio.run(_make_pool())
+    asyncio.run(_make_pool(pool))
     night = cast(AnyFlow, Flow.from_source(source=request.root, entrypoint="flows/night.py:night"))
     name = f"nightly-{request.source}"
     try:
@@ -42,9 +42,9 @@ def make_schedule(cron: str, request: Request) -> dict[str, Any]:
         )
     except ValueError:
         raise BadInput(f"--cron takes five fields, such as '0 2 * * *'. Received: {cron!r}") from None
-    cast(RunnerDeployment, deployment).apply(work_pool_name=POOL)
-    made = {"deployment": f"night/{name}", "cron": cron, "work pool": POOL, "root": request.root}
-    return made | {"next": "run `nightreel worker`"}
+    cast(RunnerDeployment, deployment).apply(work_pool_name=pool)
+    made = {"deployment": f"night/{name}", "cron": cron, "work pool": pool, "root": request.root}
+    return made | {"next": "run `nightreel worker`" if pool == POOL else f"have a worker poll {pool}"}
 
 
 def run_worker() -> None:
@@ -55,10 +55,10 @@ def run_worker() -> None:
         asyncio.run(_work())
 
 
-async def _make_pool() -> None:
+async def _make_pool(pool: str) -> None:
     async with get_client() as client:
         try:
-            await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+            await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
         except ObjectAlreadyExists:
             return
 

@@ -2,8 +2,8 @@
 locals {
   buckets = { store = "${var.bucket_prefix}-store", data = "${var.bucket_prefix}-data" }
 
-  # What Nightreel never removes: lineage/ledger.py, lineage/runs.py and lineage/erasure.py name these folders.
-  append_only = ["ledgers", "runs", "erasures"]
+  # Folders of the store that Nightreel adds to with If-None-Match and removes nothing from.
+  append_only = ["attestations", "erasures", "ledgers", "manifests", "retired", "runs"]
 }
 
 resource "aws_kms_key" "this" {

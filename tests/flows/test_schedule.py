@@ -34,10 +34,10 @@ def ask(server: str, path: str, content: object = None) -> Any:
         return json.load(answer)
 
 
-def schedule(project: Path, source: Path, cron: str) -> dict[str, Any]:
+def schedule(project: Path, source: Path, cron: str, *options: str) -> dict[str, Any]:
     """What `nightreel schedule` prints."""
     words = ("--source", "files", "--path", str(source), "--set", "validation.max_age_days=100000")
-    done = run_cli(project, "schedule", "--cron", cron, *words, "--json")
+    done = run_cli(project, "schedule", "--cron", cron, *words, *options, "--json")
     assert done.returncode == 0, said(done)
     made = last_json(done.stdout)
     assert isinstance(made, dict)
@@ -67,6 +67,16 @@ def test_the_deployment_is_made_once_and_follows_the_newest_words(
     (second,) = deployments(prefect_server)
     assert second["id"] == first["id"]
     assert [each["schedule"]["cron"] for each in second["schedules"]] == ["30 3 * * 1-5"]
+
+
+def test_a_schedule_goes_to_the_pool_that_it_names(prefect_server: str, scheduled: Path, source: Path) -> None:
+    made = schedule(scheduled, source, "0 2 * * *", "--pool", "cpu")
+    assert (made["work pool"], made["next"]) == ("cpu", "have a worker poll cpu")
+    (deployment,) = deployments(prefect_server)
+    assert deployment["work_pool_name"] == "cpu"
+    schedule(scheduled, source, "0 2 * * *")
+    (deployment,) = deployments(prefect_server)
+    assert deployment["work_pool_name"] == "nightreel"
 
 
 def test_what_is_due_tomorrow_is_planned_in_utc(prefect_server: str, scheduled: Path, source: Path) -> None:
