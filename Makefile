@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed-$(shell sha256sum requirements.lock pyproject.toml | sha256sum | cut -c1-16)
 
-.PHONY: setup retrain lint types test test-slow lock
+.PHONY: setup retrain lint types deploy-check test test-slow lock
 
 setup: $(READY)
 
@@ -26,10 +26,14 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# containers, cluster and account: by rules, and by the tools that are there; it names those that are not
+deploy-check: setup
+	$(BIN)/pytest -rs tests/infra/test_deploy.py
+
 # two processes, as on a machine with two cores; a file's tests stay together, since they share servers and nights, and
 # files go in their own order, as the flows, which come first, take longest
-test: lint types
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: lint types deploy-check
+	$(BIN)/pytest -m "not slow" --ignore tests/infra/test_deploy.py --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/pytest -m slow

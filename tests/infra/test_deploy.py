@@ -304,7 +304,7 @@ def test_a_night_on_a_gpu_asks_for_one_where_it_is() -> None:
 
 def test_the_store_keeps_what_nightreel_never_removes() -> None:
     kept = re.search(r"append_only = \[(.*)]", _terraform()["storage.tf"])
-    erase = re.search(r'sid += "Erase"[^}]*', _terraform()["identity.tf"])
+    erase = re.search(r'sid += "Erase".*?\n  }', _terraform()["identity.tf"], re.DOTALL)
     assert kept
     assert erase
     release = "0" * 64
