@@ -148,12 +148,12 @@ variable "github_repository" {
 }
 
 variable "auditor_principal_arns" {
-  description = "Who may take the auditor's role."
+  description = "Users who may take the auditor's role, by a second factor."
   type        = set(string)
   default     = []
 
   validation {
-    condition     = alltrue([for arn in var.auditor_principal_arns : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(user|role)/", arn))])
-    error_message = "auditor_principal_arns must be ARNs of users or roles, not whole accounts."
+    condition     = alltrue([for arn in var.auditor_principal_arns : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:user/", arn))])
+    error_message = "auditor_principal_arns must be ARNs of users, who have a second factor; not of whole accounts."
   }
 }
