@@ -76,13 +76,12 @@ variable "api_cidrs" {
 }
 
 variable "kubernetes_version" {
-  description = "Version of EKS."
+  description = "Version of EKS; one in standard support, since extended support costs more."
   type        = string
-  default     = "1.33"
 
   validation {
     condition     = can(regex("^1\\.[0-9]{2}$", var.kubernetes_version))
-    error_message = "kubernetes_version must look like 1.33."
+    error_message = "kubernetes_version must look like 1.36."
   }
 }
 
