@@ -41,4 +41,4 @@ test-slow: setup
 # Rewrites the lock from pyproject.toml; needs uv (`pip install uv`). The file names no registry.
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--python-version 3.11 --extra sample --extra text --extra media --extra dev pyproject.toml --output-file requirements.lock
+		--python-version 3.11 --extra sample --extra text --extra media --extra stack --extra dev pyproject.toml --output-file requirements.lock

@@ -264,11 +264,44 @@ def show_release(
 
 @app.command()
 def status(name: NameOption = None, as_json: Json = False) -> None:
-    """Say what is live."""
+    """Say what is live, and which services run."""
     from flows.live import Live
+    from flows.stack import stack_status
+    from flows.stack_view import show_stack
     from flows.view import show, show_fields
 
-    show(Live.open(name).status(), show_fields, as_json=as_json)
+    stack = stack_status()
+    if stack and not as_json:
+        show(stack, show_stack, as_json=False)
+    live = Live.open(name).status()
+    show(live | stack if stack and as_json else live, show_fields, as_json=as_json)
+
+
+@app.command()
+def up(
+    external: Annotated[
+        bool,
+        typer.Option("--external", help="Start the worker alone, for services that the environment names."),
+    ] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay and tell what starts and ends.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start S3, PostgreSQL, MLflow, Prefect and a worker on this machine, and keep them running."""
+    from flows.stack import bring_up
+    from flows.stack_view import show_stack
+    from flows.view import show
+
+    said = bring_up(external=external, foreground=foreground, told=lambda line: typer.echo(line, err=True))
+    show(said, show_stack, as_json=as_json)
+
+
+@app.command()
+def down(as_json: Json = False) -> None:
+    """Stop what `up` started; its data stays."""
+    from flows.stack import take_down
+    from flows.view import show, show_fields
+
+    show(take_down(), show_fields, as_json=as_json)
 
 
 @app.command()

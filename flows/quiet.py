@@ -2,12 +2,12 @@
 
 import logging
 import os
-from pathlib import Path
 
 from rich.console import Console
 from rich.theme import Theme
 
 from infra.errors import NightreelError
+from infra.settings import Settings
 
 CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Beginning subflow run")
 FLOW_FAILED = "Encountered exception during execution: "
@@ -37,8 +37,13 @@ def _told(record: logging.LogRecord) -> NightreelError | None:
     return next((error for error in (raised, *told) if isinstance(error, NightreelError)), None)
 
 
-def prefect_at_home(home: Path) -> None:
-    """Keep Prefect's state under `home` and its terminal lines short. Call before Prefect is imported."""
+def prefect_at_home(settings: Settings) -> None:
+    """Lead Prefect to its server, keep its state under `home` and its lines short. Call before Prefect is imported."""
+    home, auth = settings.home_dir, settings.prefect_api_auth_string
+    if settings.prefect_api_url:
+        os.environ["PREFECT_API_URL"] = settings.prefect_api_url
+    if auth:
+        os.environ["PREFECT_API_AUTH_STRING"] = auth.get_secret_value()
     (home / "prefect").mkdir(parents=True, exist_ok=True)  # its server dies without a word where this is missing
     os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

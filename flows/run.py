@@ -40,10 +40,11 @@ def _request(source: str, path: str | None, as_of: date | None, overrides: Seque
 
 def _prefect_ready() -> None:
     """After this, Prefect may be imported. Raises `BadInput` where there is no room for its state."""
-    home = Settings().home_dir
+    settings = Settings()
+    home = settings.home_dir
     require_room(home)
     with disk_errors(home):
-        prefect_at_home(home)
+        prefect_at_home(settings)
     import prefect  # noqa: F401 - imported for its logging set-up, which the filters are attached to
 
     make_readable()

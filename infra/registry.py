@@ -40,6 +40,9 @@ class Registry:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
         os.environ.update(aws_environment(self._settings))
+        user, password = self._settings.mlflow_tracking_username, self._settings.mlflow_tracking_password
+        if user and password:
+            os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password.get_secret_value())
         self._settings.home_dir.mkdir(parents=True, exist_ok=True)
         import mlflow
 

@@ -8,15 +8,45 @@ import getpass
 import subprocess
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
 
+STACK, ADDRESSES = "stack", "addresses.json"
+# What stays together: where the environment names one of a row, none of it is taken from the stack, so that no service
+# is shown another one's credentials.
+TOGETHER = (
+    ("store", "remote", "s3_endpoint", "s3_access_key", "s3_secret_key"),
+    ("mlflow_uri", "mlflow_tracking_username", "mlflow_tracking_password"),
+    ("prefect_api_url", "prefect_api_auth_string"),
+)
+
+
+class Addresses(BaseModel):
+    """Where the services are that `nightreel up` started or, `external`, was told of; fields as in `Settings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    external: bool = False
+    store: str | None = None
+    remote: str | None = None
+    s3_endpoint: str | None = None
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    mlflow_uri: str | None = None
+    mlflow_tracking_username: str | None = None
+    mlflow_tracking_password: SecretStr | None = None
+    prefect_api_url: str | None = None
+    prefect_api_auth_string: SecretStr | None = None
+
 
 class Settings(BaseSettings):
-    """Read from the environment, prefix `NIGHTREEL_`; every field has a default that works on one machine.
+    """Read from the environment, prefix `NIGHTREEL_`, then from the stack that `nightreel up` made under `home`.
+
+    Every field has a default that works on one machine.
 
     Attributes:
         home: folder of all local state; default `.nightreel` beside the checkout's `.git`.
@@ -33,6 +63,8 @@ class Settings(BaseSettings):
         erasure_key: 64 hexadecimal digits that erased viewers are hashed with; default generated under `home`.
         openlineage_url: HTTP endpoint that OpenLineage events go to, and the bearer token that it asks for, if any:
             `openlineage_api_key`; default a file under `home`.
+        mlflow_tracking_username, mlflow_tracking_password: what MLflow asks for, by MLflow's own variables.
+        prefect_api_url, prefect_api_auth_string: Prefect's server and what it asks for, by Prefect's own variables.
         tuning_url: SQLAlchemy URL of the database of hyperparameter searches, such as `postgresql+psycopg://...`;
             default SQLite under `home`.
     """
@@ -55,6 +87,19 @@ class Settings(BaseSettings):
     openlineage_url: str | None = None
     openlineage_api_key: SecretStr | None = None
     tuning_url: SecretStr | None = None
+    # an alias leaves out the prefix
+    mlflow_tracking_username: str | None = Field(None, validation_alias="mlflow_tracking_username")
+    mlflow_tracking_password: SecretStr | None = Field(None, validation_alias="mlflow_tracking_password")
+    prefect_api_url: str | None = Field(None, validation_alias="prefect_api_url")
+    prefect_api_auth_string: SecretStr | None = Field(None, validation_alias="prefect_api_auth_string")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_stack(cls, said: dict[str, Any]) -> dict[str, Any]:
+        """Fill what nobody said from the stack under `home`, if there is one."""
+        stack = _addresses(said.get("home"))
+        free = (group for group in TOGETHER if said.keys().isdisjoint(group))
+        return {name: stack[name] for group in free for name in group if name in stack} | said
 
     @cached_property
     def home_dir(self) -> Path:
@@ -70,6 +115,15 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The release store's folder or `s3://` URL."""
         return self.store or str(self.home_dir / "store")
+
+
+def _addresses(home: str | Path | None) -> dict[str, Any]:
+    """The stack's addresses under `home` (default: this checkout's), none where no stack was made."""
+    try:
+        file = Path(home or git_common_dir().parent / ".nightreel") / STACK / ADDRESSES
+        return Addresses.model_validate_json(file.read_text(encoding="utf-8")).model_dump(exclude_none=True)
+    except (FileNotFoundError, BadInput):
+        return {}
 
 
 def git_common_dir(start: Path | None = None) -> Path:

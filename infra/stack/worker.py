@@ -1,0 +1,29 @@
+"""The worker of Nightreel's work pool: runs what is due, each night in a process of its own."""
+
+import json
+import sys
+from pathlib import Path
+
+from infra.stack.service import Service, asked
+
+NAME = "worker"
+POOL = "nightreel"
+
+
+def service(home: Path, api: str, auth: str | None, *, after: tuple[str, ...] = ()) -> Service:
+    """The worker of the Prefect server at `api`, whose nights keep their state under `home`."""
+    return Service(
+        NAME,
+        where=f"work pool {POOL}",
+        command=[sys.executable, "-c", "from flows.cli import main; main()", "worker"],
+        environment={"NIGHTREEL_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+        inherits=True,  # nights on S3 elsewhere, on a proxy, on a GPU are told so by the environment
+        after=after,
+        ready=lambda: _polls(api, auth),
+    )
+
+
+def _polls(api: str, auth: str | None) -> bool:
+    """Whether Prefect has heard of a worker of the pool lately."""
+    said = asked(f"{api}/work_pools/{POOL}", auth)
+    return said is not None and json.loads(said)["status"] == "READY"
