@@ -12,7 +12,7 @@ import typer
 from flows.arrays import encode, rank
 from flows.audit import audit
 from flows.options import Json, NameOption
-from infra.errors import BadInput, NightreelError
+from infra.errors import BadInput, NightreelError, Unreachable
 
 app = typer.Typer(
     name="nightreel",
@@ -271,10 +271,19 @@ def status(name: NameOption = None, as_json: Json = False) -> None:
     from flows.view import show, show_fields
 
     stack = stack_status()
-    if stack and not as_json:
+    if stack is None:
+        show(Live.open(name).status(), show_fields, as_json=as_json)
+        return
+    try:
+        live = Live.open(name).status()
+    except (BadInput, Unreachable) as error:  # a new stack serves nothing yet, and one that is down cannot say
+        live = {"live": str(error)}
+    if as_json:
+        show(live | stack, show_fields, as_json=True)
+    else:
         show(stack, show_stack, as_json=False)
-    live = Live.open(name).status()
-    show(live | stack if stack and as_json else live, show_fields, as_json=as_json)
+        show(live, show_fields, as_json=False)
+    raise typer.Exit(0 if all(each["state"] == "ready" for each in stack["services"]) else 2)
 
 
 @app.command()
@@ -346,8 +355,13 @@ def main() -> None:
     try:
         app()
     except NightreelError as error:
+        said = str(error)
+        if isinstance(error, Unreachable):
+            from flows.stack import hint
+
+            said += hint()
         if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": type(error).__name__, "message": str(error)}))
+            typer.echo(json.dumps({"error": type(error).__name__, "message": said}))
         else:
-            typer.secho(f"{type(error).__name__}: {error}", err=True, fg=typer.colors.RED)
+            typer.secho(f"{type(error).__name__}: {said}", err=True, fg=typer.colors.RED)
         sys.exit(error.exit_code)

@@ -64,6 +64,15 @@ def stack_status() -> dict[str, Any] | None:
     return None if stack is None else running_services(stack, services_in(stack.folder))
 
 
+def hint() -> str:
+    """A sentence to put behind the news that a service does not answer, when it is one of a stack that is down."""
+    try:
+        stack = made_in(Settings())
+    except BadInput:
+        return ""
+    return "" if stack is None or supervisor.supervisor_of(stack) else " The stack is down: run `nightreel up`."
+
+
 def running_services(stack: Stack, services: list[Service]) -> dict[str, Any]:
     """Each service, and where all of it is kept."""
     return {"services": supervisor.status(stack, services), "folder": str(stack.folder)}

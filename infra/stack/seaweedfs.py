@@ -13,6 +13,7 @@ from infra.stack.service import Service
 
 NAME = "seaweedfs"
 BUCKET = "nightreel"
+MARK = "ready"
 
 
 def service(stack: Stack) -> Service:
@@ -23,7 +24,7 @@ def service(stack: Stack) -> Service:
         where=stack.url("s3.port"),
         command=command(stack),
         prepare=lambda: _prepare(stack),
-        ready=lambda: _has_bucket(settings),
+        ready=lambda: _ready(settings),
     )
 
 
@@ -34,11 +35,13 @@ def command(stack: Stack) -> list[str]:
         str(Path(sysconfig.get_path("scripts")) / "weed"),
         f"-config_dir={folder}",  # of security.toml
         "server",
+        "-disableHttp",
         f"-dir={folder}",
         f"-ip={HOST}",
         f"-ip.bind={HOST}",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=1024",
+        "-volume.preStopSeconds=1",  # nobody else has to hear that it stops
         "-volume.max=0",  # as many volumes as the disk has room for
         "-filer",
         "-s3",
@@ -67,19 +70,20 @@ def _prepare(stack: Stack) -> None:
     write_private(folder / "security.toml", inside)
 
 
-def _has_bucket(settings: Settings) -> bool:
-    """Whether S3 answers for the bucket, which is made the first time that S3 is up."""
+def _ready(settings: Settings) -> bool:
+    """Whether S3 answers with an object, which needs every part of it; made, and its bucket, when S3 is first up."""
     from botocore.exceptions import ClientError
 
+    client = s3.client(settings)
     try:
         with s3.s3_errors(BUCKET):
-            client = s3.client(settings)
             try:
-                client.head_bucket(Bucket=BUCKET)
+                client.get_object(Bucket=BUCKET, Key=MARK)["Body"].read()
             except ClientError as error:
                 if s3.status(error) != 404:
                     raise
-                client.create_bucket(Bucket=BUCKET)
-        return True
+                client.create_bucket(Bucket=BUCKET)  # again is as well
+                client.put_object(Bucket=BUCKET, Key=MARK, Body=b"ready")
     except NightreelError:
         return False
+    return True

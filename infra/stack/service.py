@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from urllib.error import HTTPError
 
 ANSWER_SECONDS = 5
 
@@ -52,5 +53,8 @@ def asked(url: str, auth: str | None, content: object = None) -> bytes | None:
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
             return bytes(answer.read()) if answer.status == 200 else None
-    except (OSError, HTTPException):  # refused, broken off, or answered with an error
+    except HTTPError as error:
+        error.close()
+        return None
+    except (OSError, HTTPException):  # refused, or broken off
         return None

@@ -126,7 +126,7 @@ def start_services(stack: Stack, services: Sequence[Service], *, told: Callable[
         for service in waiting:
             if service.name not in started and ready.issuperset(service.after):
                 service.prepare()
-                _ask(stack).startProcess(service.name, False)
+                _ask(stack, "startProcess", service.name, False)
                 started.add(service.name)
         for service in [each for each in waiting if each.name in started and is_ready(stack, each)]:
             waiting.remove(service)
@@ -180,14 +180,15 @@ def _row(service: Service, state: dict[str, Any]) -> dict[str, Any]:
 def _states(stack: Stack) -> dict[str, dict[str, Any]] | None:
     """What Supervisor knows of each process, by name; None when it does not answer."""
     try:
-        return {each["name"]: each for each in _ask(stack).getAllProcessInfo()}
+        return {each["name"]: each for each in _ask(stack, "getAllProcessInfo")}
     except (OSError, HTTPException, Error):
         return None
 
 
-def _ask(stack: Stack) -> Any:
+def _ask(stack: Stack, method: str, *words: object) -> Any:
     where = f"{USER}:{stack.credentials.supervisor}@{HOST}:{stack.ports['supervisor']}"
-    return ServerProxy(f"http://{where}/RPC2").supervisor
+    with ServerProxy(f"http://{where}/RPC2") as server:
+        return getattr(server.supervisor, method)(*words)
 
 
 def _taken(stack: Stack) -> list[str]:
