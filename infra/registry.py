@@ -38,6 +38,7 @@ class Registry:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where a command prints its answer
         os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
         os.environ.update(aws_environment(self._settings))
         user, password = self._settings.mlflow_tracking_username, self._settings.mlflow_tracking_password
@@ -154,7 +155,8 @@ class Registry:
         with self._asked() as client:
             if not client.search_registered_models(f"name = '{self.name}'"):
                 client.create_registered_model(self.name)
-            made = client.create_model_version(self.name, source, run, tags={KEY: key, **tags})
+            logged = source.removeprefix("models:/") if source.startswith("models:/") else None  # a server asks for it
+            made = client.create_model_version(self.name, source, run, tags={KEY: key, **tags}, model_id=logged)
             return str(made.version)
 
     def tag_version(self, version: str, tags: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.disk import arriving, disk_errors, make_folder
 from infra.errors import BadInput
 from infra.secret_file import make_secret
-from infra.settings import STACK, Settings
+from infra.settings import ADDRESSES, STACK, Settings
 from infra.stack.credentials import Credentials
 
 WEED_PORTS = tuple(f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc"))
@@ -66,7 +66,7 @@ class Stack:
 def made_in(settings: Settings) -> Stack | None:
     """The stack under `settings.home_dir` if `nightreel up` ever ran there."""
     folder = settings.home_dir / STACK
-    return Stack.at(folder) if (folder / "stack.json").exists() else None
+    return Stack.at(folder) if (folder / ADDRESSES).exists() else None
 
 
 def write_private(path: Path, content: str) -> None:

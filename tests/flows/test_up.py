@@ -1,0 +1,141 @@
+"""`nightreel up`, a night on the services that it started, and `nightreel down`."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.settings import Settings
+from infra.stack import supervisor
+from infra.stack.layout import Stack, made_in
+from infra.stores import open_store
+from lineage.ledger import Ledger
+from tests.flows.end_state import git, home_of, processes_in
+from tests.flows.project import last_json, retrain, run_cli, said, start_cli
+from tests.infra.stacks import end, wait_until
+
+NAMES = ["postgres", "seaweedfs", "mlflow", "prefect", "worker"]
+
+
+@pytest.fixture(scope="module")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A checkout whose children know no other Prefect server; what it starts ends with the module."""
+    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("up") / "project"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        try:
+            yield project
+        finally:
+            stack = made_in(Settings(home=home_of(project)))
+            if stack and (process := supervisor.supervisor_of(stack)):
+                end(process)
+
+
+@pytest.fixture(scope="module")
+def up(project: Path) -> dict[str, Any]:
+    """What `nightreel up` printed in a project that had no stack."""
+    return printed(project, "up")
+
+
+def printed(project: Path, *words: str, env: dict[str, str] | None = None) -> dict[str, Any]:
+    """The JSON of a command that ended well."""
+    done = run_cli(project, *words, "--json", env=env)
+    assert done.returncode == 0, said(done)
+    found = last_json(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def stack_of(project: Path) -> Stack:
+    """The project's stack."""
+    return Stack.of(Settings(home=home_of(project)))
+
+
+def test_there_is_nothing_to_stop_before(project: Path) -> None:
+    done = run_cli(project, "down")
+    assert (done.returncode, done.stdout) == (2, ""), said(done)
+    assert done.stderr == "BadInput: There is no stack here: `nightreel up` makes one.\n"
+
+
+def test_up_says_what_runs_and_a_second_one_finds_it(project: Path, up: dict[str, Any]) -> None:
+    assert [(each["service"], each["state"]) for each in up["services"]] == [(name, "ready") for name in NAMES]
+    assert up["seconds"] < 60
+    again = printed(project, "up")
+    assert again["services"] == up["services"]
+    running = supervisor.supervisor_of(stack_of(project))
+    assert running is not None
+    assert again["found"] == f"running already, supervisor process {running.pid}"
+
+
+def test_status_says_what_runs_although_nothing_is_live(project: Path, up: dict[str, Any]) -> None:
+    told = printed(project, "status")
+    assert told["services"] == up["services"]
+    assert told["live"].startswith("Nothing is live in s3://nightreel/store")
+
+
+def test_external_services_are_not_mixed_with_own_ones(project: Path, up: dict[str, Any]) -> None:
+    done = run_cli(project, "up", "--external")
+    assert (done.returncode, done.stdout) == (2, ""), said(done)
+    assert "Run `nightreel down` first." in done.stderr
+
+
+@pytest.mark.slow
+def test_nights_keep_their_state_in_the_stack_alone(project: Path, up: dict[str, Any], source: Path) -> None:
+    night = retrain(project, source)
+    assert (night["status"], night["seq"], night["model_version"]) == ("released", 1, "1")
+    assert retrain(project, source)["status"] == "unchanged"
+    home = home_of(project)
+    assert not [name for name in ("store", "mlflow.db", "mlartifacts") if (home / name).exists()]
+    settings = Settings(home=home)
+    entries = list(Ledger(open_store("s3://nightreel/store", settings), "files").entries())
+    assert [entry.release for entry in entries] == [night["release"]]
+    assert any(key.startswith("files/md5/") for key in open_store("s3://nightreel/dvc", settings).keys(""))
+    assert any(key.endswith("MLmodel") for key in open_store("s3://nightreel/mlflow", settings).keys(""))
+    assert printed(project, "status")["model version"] == "1"
+    _assert_no_secret_left(project, night["run"])
+
+
+def _assert_no_secret_left(project: Path, run: str) -> None:
+    """None of the stack's secrets is in the run's commit, its logs or MLflow's parameters."""
+    home = home_of(project)
+    secrets = json.loads((home / "stack/stack.json").read_text(encoding="utf-8"))["credentials"].values()
+    commit = git(project, "grep", "-aIhe", "", f"refs/nightreel/runs/{run}")
+    logs = [path.read_text(encoding="utf-8", errors="replace") for path in home.glob("**/log/*") if path.is_file()]
+    assert not [secret for secret in secrets for text in (commit, *logs) if secret in text]
+
+
+def test_down_stops_all_and_commands_say_how_to_go_on(project: Path, up: dict[str, Any]) -> None:
+    assert printed(project, "down")["stack"] == "down"
+    assert processes_in(project) == {}
+    done = run_cli(project, "releases")
+    assert done.returncode == 2, said(done)
+    assert done.stderr.rstrip().endswith("The stack is down: run `nightreel up`.")
+    assert printed(project, "down")["stack"] == "was down"
+    down = run_cli(project, "status", "--json")
+    assert down.returncode == 2, said(down)
+    assert {each["state"] for each in last_json(down.stdout)["services"]} == {"down"}
+
+
+def test_external_names_what_is_missing(project: Path, tmp_path: Path) -> None:
+    env = {"NIGHTREEL_HOME": str(tmp_path), "NIGHTREEL_STORE": str(tmp_path / "store")}
+    done = run_cli(project, "up", "--external", env=env)
+    assert done.returncode == 2
+    assert done.stderr.endswith("Missing: NIGHTREEL_MLFLOW_URI, PREFECT_API_URL\n"), said(done)
+
+
+@pytest.mark.slow
+def test_in_the_foreground_an_interrupt_stops_all(project: Path, up: dict[str, Any]) -> None:
+    started = start_cli(project, "up", "--foreground")
+    log = project.parent / "project.log"
+    wait_until(lambda: "Ctrl-C stops all of it." in log.read_text(encoding="utf-8"))
+    family = psutil.Process(started.pid).children(recursive=True)
+    for process in (started.pid, *(each.pid for each in family if "supervisor.supervisord" in each.cmdline())):
+        os.kill(process, signal.SIGINT)  # as a terminal sends it to both
+    assert started.wait(timeout=90) == 0, log.read_text(encoding="utf-8")[-3000:]
+    assert [each for each in family if each.is_running()] == []
