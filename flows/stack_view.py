@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from flows.view import from_here
 
 COLOURS = {"ready": "green", "starting": "yellow", "down": "red"}
 
@@ -20,4 +23,4 @@ def show_stack(console: Console, stack: Mapping[str, Any]) -> None:
     console.print(table)
     if "seconds" in stack:
         console.print(stack.get("found") or f"ready after {stack['seconds']} s")
-        console.print(f"Data, logs and credentials: {stack['folder']}", soft_wrap=True)
+        console.print(f"Data, logs and credentials: {escape(from_here(stack['folder']))}")

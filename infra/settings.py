@@ -118,12 +118,22 @@ class Settings(BaseSettings):
 
 
 def _addresses(home: str | Path | None) -> dict[str, Any]:
-    """The stack's addresses under `home` (default: this checkout's), none where no stack was made."""
+    """The stack's addresses under `home` (default: this checkout's), none where no stack was up.
+
+    Raises:
+        BadInput: there are some, and they cannot be read.
+    """
     try:
-        file = Path(home or git_common_dir().parent / ".nightreel") / STACK / ADDRESSES
-        return Addresses.model_validate_json(file.read_text(encoding="utf-8")).model_dump(exclude_none=True)
-    except (FileNotFoundError, BadInput):
+        home = Path(home or git_common_dir().parent / ".nightreel")
+    except BadInput:
         return {}
+    file = home / STACK / ADDRESSES
+    try:
+        return Addresses.model_validate_json(file.read_text(encoding="utf-8")).model_dump(exclude_none=True)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):  # what pydantic says of it would show secrets
+        raise BadInput(f"The addresses of the stack in {file} cannot be read. `nightreel up` writes them.") from None
 
 
 def git_common_dir(start: Path | None = None) -> Path:

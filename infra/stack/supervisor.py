@@ -22,7 +22,7 @@ from infra.stack.credentials import USER
 from infra.stack.layout import HOST, Stack, taken, write_private
 from infra.stack.service import Service
 
-START_SECONDS, STOP_SECONDS = 120, 120
+START_SECONDS, STOP_SECONDS, FREE_SECONDS = 120, 120, 15
 PAUSE = 0.2
 AT_WORK = ("STARTING", "RUNNING", "BACKOFF", "STOPPING")
 PROGRAM = """
@@ -193,7 +193,8 @@ def _ask(stack: Stack, method: str, *words: object) -> Any:
 
 def _taken(stack: Stack) -> list[str]:
     """Ports that others hold; services of a supervisor that was killed may need a moment to end."""
-    deadline = time.monotonic() + 15
+    killed = (stack.folder / "supervisor.pid").exists()
+    deadline = time.monotonic() + (FREE_SECONDS if killed else 0)
     while (busy := taken(stack.ports)) and time.monotonic() < deadline:
         time.sleep(PAUSE)
     return busy

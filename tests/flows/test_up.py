@@ -20,6 +20,7 @@ from tests.flows.end_state import git, home_of, processes_in
 from tests.flows.project import last_json, retrain, run_cli, said, start_cli
 from tests.infra.stacks import end, wait_until
 
+PLAIN = ("mlflow_tracking_", "prefect_")  # variables of MLflow's and Prefect's own
 NAMES = ["postgres", "seaweedfs", "mlflow", "prefect", "worker"]
 
 
@@ -83,6 +84,23 @@ def test_external_services_are_not_mixed_with_own_ones(project: Path, up: dict[s
     done = run_cli(project, "up", "--external")
     assert (done.returncode, done.stdout) == (2, ""), said(done)
     assert "Run `nightreel down` first." in done.stderr
+
+
+def test_services_that_exist_get_a_worker_of_their_own(project: Path, up: dict[str, Any], tmp_path: Path) -> None:
+    own = json.loads((home_of(project) / "stack/addresses.json").read_text(encoding="utf-8"))
+    named = {name: value for name, value in own.items() if name != "external"}
+    env = {
+        name.upper() if name.startswith(PLAIN) else f"NIGHTREEL_{name.upper()}": value for name, value in named.items()
+    }
+    there = {"NIGHTREEL_HOME": str(tmp_path)}
+    (worker,) = printed(project, "up", "--external", env=env | there)["services"]
+    assert (worker["service"], worker["state"]) == ("worker", "ready")
+    kept = json.loads((tmp_path / "stack/addresses.json").read_text(encoding="utf-8"))
+    assert kept == named | {"external": True}
+    assert printed(project, "down", env=there)["stack"] == "down"
+    wrong = run_cli(project, "up", "--external", env=env | there | {"PREFECT_API_AUTH_STRING": "nightreel:wrong"})
+    assert wrong.returncode == 2
+    assert wrong.stderr.rstrip().endswith("/api did not answer, or refused PREFECT_API_AUTH_STRING."), said(wrong)
 
 
 @pytest.mark.slow

@@ -90,6 +90,13 @@ def test_no_service_of_the_environment_is_shown_the_stacks_credentials(
     assert value in settings.model_dump().values()
 
 
+def test_addresses_that_cannot_be_read_are_one_sentence_without_them(stack: Stack, tmp_path: Path) -> None:
+    (stack.folder / "addresses.json").write_text('{"s3_secret_keys": "very-secret"}')
+    with pytest.raises(BadInput, match=r"addresses.json cannot be read\. `nightreel up` writes them\.$") as told:
+        Settings(home=tmp_path)
+    assert "very-secret" not in str(told.value)
+
+
 def test_supervisor_is_told_no_secret_of_a_service(stack: Stack) -> None:
     addresses.write(stack.folder, addresses.of(stack))
     text = supervisor.configuration(stack, services_in(stack.folder))
