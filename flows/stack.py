@@ -70,7 +70,9 @@ def hint() -> str:
         stack = made_in(Settings())
     except BadInput:
         return ""
-    return "" if stack is None or supervisor.supervisor_of(stack) else " The stack is down: run `nightreel up`."
+    if stack is None or addresses.read(stack.folder).external or supervisor.supervisor_of(stack):
+        return ""
+    return " The stack is down: run `nightreel up`."
 
 
 def running_services(stack: Stack, services: list[Service]) -> dict[str, Any]:

@@ -89,9 +89,7 @@ def test_external_services_are_not_mixed_with_own_ones(project: Path, up: dict[s
 def test_services_that_exist_get_a_worker_of_their_own(project: Path, up: dict[str, Any], tmp_path: Path) -> None:
     own = json.loads((home_of(project) / "stack/addresses.json").read_text(encoding="utf-8"))
     named = {name: value for name, value in own.items() if name != "external"}
-    env = {
-        name.upper() if name.startswith(PLAIN) else f"NIGHTREEL_{name.upper()}": value for name, value in named.items()
-    }
+    env = {f"{'' if name.startswith(PLAIN) else 'NIGHTREEL_'}{name.upper()}": value for name, value in named.items()}
     there = {"NIGHTREEL_HOME": str(tmp_path)}
     (worker,) = printed(project, "up", "--external", env=env | there)["services"]
     assert (worker["service"], worker["state"]) == ("worker", "ready")
