@@ -1,14 +1,13 @@
 """MLflow's server: PostgreSQL behind it, artifacts on S3 through it, nothing without user and password."""
 
 import os
-import sys
 from pathlib import Path
 
 from infra.s3 import aws_environment
 from infra.stack import postgres, seaweedfs
 from infra.stack.credentials import USER
 from infra.stack.layout import HOST, Stack, write_private
-from infra.stack.service import Service, asked
+from infra.stack.service import PYTHON, Service, asked
 
 NAME = "mlflow"
 SEARCH = "api/2.0/mlflow/experiments/search"
@@ -19,7 +18,7 @@ def service(stack: Stack) -> Service:
     return Service(
         NAME,
         where=stack.url(NAME),
-        command=[sys.executable, "-m", "infra.stack.mlflow_server"],
+        command=[*PYTHON, "-m", "infra.stack.mlflow_server"],
         environment=environment(stack),
         after=(postgres.NAME,),
         prepare=lambda: _prepare(stack),

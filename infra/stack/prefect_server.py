@@ -1,11 +1,9 @@
 """Prefect's server on PostgreSQL, which asks for user and password."""
 
-import sys
-
 from infra.stack import postgres
 from infra.stack.credentials import USER
 from infra.stack.layout import HOST, Stack
-from infra.stack.service import Service, asked
+from infra.stack.service import PYTHON, Service, asked
 
 NAME = "prefect"
 
@@ -20,7 +18,7 @@ def service(stack: Stack) -> Service:
     return Service(
         NAME,
         where=stack.url(NAME),
-        command=[sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", *door],
+        command=[*PYTHON, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", *door],
         environment=environment(stack),
         after=(postgres.NAME,),
         ready=lambda: is_ready(api(stack), auth(stack)),

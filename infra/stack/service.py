@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from http.client import HTTPException
 from urllib.error import HTTPError
 
 ANSWER_SECONDS = 5
+PYTHON = (sys.executable, "-P")  # nothing is imported from the stack's folder, in which these processes stand
 
 
 @dataclass(frozen=True)

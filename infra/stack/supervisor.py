@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from infra.errors import BadInput, Unreachable
 from infra.locks import locked
 from infra.stack.credentials import USER
 from infra.stack.layout import HOST, Stack, taken, write_private
-from infra.stack.service import Service
+from infra.stack.service import PYTHON, Service
 
 START_SECONDS, STOP_SECONDS, FREE_SECONDS = 120, 120, 15
 PAUSE = 0.2
@@ -64,7 +63,7 @@ def supervisor_of(stack: Stack) -> psutil.Process | None:
     try:
         process = psutil.Process(int((stack.folder / "supervisor.pid").read_text(encoding="utf-8")))
         alive = process.status() != psutil.STATUS_ZOMBIE and str(_configuration(stack)) in process.cmdline()
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, psutil.Error):
         return None
     return process if alive else None
 
@@ -89,7 +88,7 @@ def start(stack: Stack, services: Sequence[Service], *, quiet: bool) -> "subproc
     make_folder(stack.folder / "log")
     write_private(_configuration(stack), configuration(stack, services))
     process = subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(_configuration(stack))],
+        [*PYTHON, "-m", "supervisor.supervisord", "-c", str(_configuration(stack))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL if quiet else None,
         stderr=subprocess.DEVNULL if quiet else None,
@@ -104,7 +103,7 @@ def start(stack: Stack, services: Sequence[Service], *, quiet: bool) -> "subproc
 
 def configuration(stack: Stack, services: Sequence[Service]) -> str:
     """What Supervisor reads. Commands and secrets of the services are not in it: `launch` knows them."""
-    launch = f"{shlex.quote(sys.executable)} -m infra.stack.launch".replace("%", "%%")
+    launch = shlex.join([*PYTHON, "-m", "infra.stack.launch"]).replace("%", "%%")
     door = {"host": HOST, "port": stack.ports["supervisor"], "user": USER, "password": stack.credentials.supervisor}
     programs = (
         PROGRAM.format(name=each.name, command=f"{launch} {each.name}", stop_signal=each.stop_signal, priority=order)
