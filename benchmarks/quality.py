@@ -29,9 +29,8 @@ from tasks.bootstrap import paired_bootstrap
 from tasks.metrics import ranking_metrics
 from tasks.params import load_params
 
-METHODS = [
-    name for name in CLASSES if name not in ("content", "twotower", "multitask")
-]  # which read more than who watched what
+READ_MORE = ("content", "twotower", "multitask")  # than who watched what
+METHODS = [name for name in CLASSES if name not in READ_MORE]
 SEEDED = frozenset({"ials", "gru4rec", "sasrec", "bert4rec"})
 
 
