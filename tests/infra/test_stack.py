@@ -162,6 +162,7 @@ def test_a_killed_service_is_back_with_all_it_kept(stack: Stack, name: str) -> N
     write_everywhere(stack, f"after-{name}")
 
 
+@pytest.mark.slow
 def test_down_leaves_no_process_and_up_finds_all(stack: Stack) -> None:
     write_everywhere(stack, "down")
     family = take_down(stack)
