@@ -71,5 +71,4 @@ def without_each(history: Sequences, watched: Videos) -> Sequences:
     keep = history.videos[None] != watched[:, None]
     at = np.nonzero(keep)[1]
     offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)
-    contexts = {name: codes[at] for name, codes in history.contexts.items()}
-    return Sequences(offsets, history.videos[at], history.times[at], history.weights[at], contexts)
+    return history.picked(offsets, at)

@@ -38,9 +38,7 @@ class Feedback:
 
     def until_newest(self, histories: Sequences) -> "Feedback":
         """What each viewer did up to the newest event of `histories` `[viewers]`; nothing of who has none there."""
-        newest = np.full(histories.n_viewers, np.iinfo(np.int64).min)
-        np.maximum.at(newest, histories.viewer_of_event(), histories.times)
-        return self.where(self.times <= newest[self.viewers])
+        return self.where(self.times <= histories.newest()[self.viewers])
 
     @classmethod
     def none(cls) -> "Feedback":

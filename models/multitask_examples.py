@@ -65,10 +65,9 @@ class Newest:
         from_end = np.repeat(history.offsets[1:], history.lengths) - np.arange(len(history.videos))
         wanted = np.where(history.lengths < 2, 0, np.maximum(1, history.lengths * share)).astype(np.int64)
         newest = from_end <= np.repeat(wanted, history.lengths)
-        since = np.full(history.n_viewers, np.iinfo(np.int64).max)
-        np.minimum.at(since, history.viewer_of_event()[newest], history.times[newest])
-        told = data.feedback or Feedback.none()
-        return cls(history.where(~newest), history.where(newest), told.where(told.times >= since[told.viewers]))
+        positives, told = history.where(newest), data.feedback or Feedback.none()
+        since = positives.oldest()[told.viewers]
+        return cls(history.where(~newest), positives, told.where(told.times >= since))
 
     def tasks(self) -> list[str]:
         """What can be learnt: the next positive, and what feedback tells in more than one way."""

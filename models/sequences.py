@@ -49,15 +49,23 @@ class Sequences:
         """`[events]` int64: which viewer each event belongs to."""
         return np.repeat(np.arange(self.n_viewers), self.lengths)
 
+    def newest(self) -> NDArray[np.int64]:
+        """`[viewers]` int64 time of each one's newest event; the least number where there is none."""
+        return self._times_at(self.offsets[1:] - 1, np.iinfo(np.int64).min)
+
+    def oldest(self) -> NDArray[np.int64]:
+        """`[viewers]` int64 time of each one's oldest event; the greatest number where there is none."""
+        return self._times_at(self.offsets[:-1], np.iinfo(np.int64).max)
+
     def reordered(self, order: NDArray[np.int64]) -> "Sequences":
         """The events in `order` `[events]`, which leaves each with its viewer."""
-        return self._with(self.offsets, order)
+        return self.picked(self.offsets, order)
 
     def where(self, keep: NDArray[np.bool_]) -> "Sequences":
         """The events under the mask `keep` `[events]`; every viewer stays, possibly empty."""
         counts = np.add.reduceat(np.append(keep, False).astype(np.int64), self.offsets[:-1]) * (self.lengths > 0)
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        return self._with(offsets, keep)
+        return self.picked(offsets, keep)
 
     def take(self, viewers: NDArray[np.integer]) -> "Sequences":
         """The histories of `viewers` `[n]`, in that order."""
@@ -65,7 +73,12 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
         at = np.repeat(self.offsets[viewers], lengths) + within
-        return self._with(offsets, at)
+        return self.picked(offsets, at)
+
+    def picked(self, offsets: NDArray[np.int64], at: NDArray[Any]) -> "Sequences":
+        """The events `at`, positions or a mask, of viewers that own them by `offsets`."""
+        contexts = {name: codes[at] for name, codes in self.contexts.items()}
+        return Sequences(offsets, self.videos[at], self.times[at], self.weights[at], contexts)
 
     def merged(self, later: "Sequences") -> "Sequences":
         """The events of both, of the same viewers, ascending in time; where times tie, this one's come first."""
@@ -93,9 +106,11 @@ class Sequences:
         files = sorted(folder.glob(f"{CONTEXT}*.npy"))
         return cls(**arrays, contexts={file.stem.removeprefix(CONTEXT): _mapped(file) for file in files})
 
-    def _with(self, offsets: NDArray[np.int64], at: NDArray[Any]) -> "Sequences":
-        contexts = {name: codes[at] for name, codes in self.contexts.items()}
-        return Sequences(offsets, self.videos[at], self.times[at], self.weights[at], contexts)
+    def _times_at(self, events: NDArray[np.int64], otherwise: int) -> NDArray[np.int64]:
+        there = self.lengths > 0
+        times = np.full(self.n_viewers, otherwise)
+        times[there] = self.times[events[there]]
+        return times
 
 
 def _mapped(path: Path) -> NDArray[Any]:

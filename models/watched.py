@@ -23,10 +23,8 @@ def watched_by(histories: Sequences, *, n_videos: int, half_life_days: float | N
     Ages count from each viewer's own newest event: that scales a viewer's whole row and changes no linear model's
     ranking, and a viewer who comes back after years does not underflow to nothing.
     """
-    newest = np.zeros(histories.n_viewers, np.int64)
-    viewers = histories.viewer_of_event()
-    np.maximum.at(newest, viewers, histories.times)
-    fresh = decay(newest[viewers] - histories.times, half_life_days=half_life_days)
+    newest = histories.newest()[histories.viewer_of_event()]
+    fresh = decay(newest - histories.times, half_life_days=half_life_days)
     return watched_matrix(histories, fresh * histories.weights, n_videos=n_videos)
 
 

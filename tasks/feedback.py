@@ -104,8 +104,7 @@ def _held_back(found: pl.DataFrame, sequences: Sequences, split: NDArray[np.uint
         return back | np.isin(viewers, of_event[held | (split == FOLD_IN)])
     if kind == "random":
         return back
-    first = np.full(sequences.n_viewers, np.iinfo(np.int64).max)
-    np.minimum.at(first, of_event[held], sequences.times[held])
+    first = sequences.where(held).oldest()
     since = np.full_like(first, first.min()) if kind == "time" else first
     too_late: NDArray[np.bool_] = found[Events.TIME].to_numpy() >= since[viewers]
     return back | too_late
