@@ -67,9 +67,10 @@ class MultiTask(TwoStage):
         newest = Newest.of(data, share=self.params.newest)
         self._know(data, newest.older)
         learnt = examples_of(self._retrievers, newest, features=self._features, params=self.params, seed=data.seed)
-        progress = self._fit_network(learnt, data)
+        scale = units(learnt.learn.told, learnt.tasks)
+        progress = self._fit_network(learnt, scale, data)
         told = self._network.tell(self._columns.rows(learnt.judge.features))
-        self._lines = fit_lines(told, learnt.judge.told, self._tasks, units(learnt.learn.told, self._tasks))
+        self._lines = fit_lines(told, learnt.judge.told, self._tasks, scale)
         tasks = judged_tasks(told, learnt.judge, self._tasks, self._lines)
         lists = judged_lists(learnt.judge, self._combined(learnt.judge.features))
         self._know(data, data.history())
@@ -130,9 +131,8 @@ class MultiTask(TwoStage):
             places=data.places,
         )
 
-    def _fit_network(self, examples: Examples, data: Training) -> Progress:
+    def _fit_network(self, examples: Examples, scale: Sequence[Line], data: Training) -> Progress:
         self._tasks, self._columns = examples.tasks, FeatureColumns.of(examples.learn.features)
-        scale = units(examples.learn.told, self._tasks)
         truth, truth_of_judge = (_lined(scale, part.told) for part in (examples.learn, examples.judge))
         learn = {FEATURES: self._columns.rows(examples.learn.features), TOLD: truth}
         judge = self._columns.rows(examples.judge.features)

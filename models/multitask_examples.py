@@ -118,10 +118,10 @@ def _part(
 ) -> Part:
     older, relevant, feedback = newest.older.take(viewers), newest.positives.take(viewers), _of(newest, viewers)
     pools, columns, told = [], [], []
-    for rows, pool in retrievers.propose(older, each, also=_as_sequences(feedback, len(viewers))):
+    for rows, some, pool in retrievers.propose(older, each, also=_as_sequences(feedback, len(viewers))):
         known = _told(replace(pool, viewers=pool.viewers + rows[0]), relevant, feedback, tasks)
         kept = np.arange(len(pool)) if negatives is None else _sampled(pool, known, negatives, rng)
-        columns.append(features.of(older.take(rows), pool.take(kept)))
+        columns.append(features.of(some, pool.take(kept)))
         told.append(known[kept])
         pools.append(replace(pool.take(kept), viewers=pool.viewers[kept] + rows[0]))
     joined = {name: np.concatenate([block[name] for block in columns]) for name in columns[0]}

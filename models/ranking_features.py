@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,11 @@ class RankingFeatures:
         contexts = tuple(sorted(history.contexts))
         return cls(popularity, born, facts, tables, now, half_life_days, contexts, places or Places.none())
 
+    @cached_property
+    def _seconds(self) -> NDArray[np.float32]:
+        """`[videos]` float32, log(1 + length); 0 where it is not known."""
+        return np.nan_to_num(np.log1p(self.facts.seconds), nan=0.0).astype(np.float32)
+
     def of(self, histories: Sequences, pool: Pool) -> Columns:
         """By name the columns `[pairs]` float32 of the pairs in `pool`, whose viewers are rows of `histories`."""
         return _retrieved(pool) | self._viewer(histories, pool) | self._video(pool) | self._both(histories, pool)
@@ -94,8 +100,7 @@ class RankingFeatures:
         """Activity, habits, and the circumstances of the newest event."""
         circumstances = Recent.of_all(histories, length=2).context(histories.times)
         told = {f"viewer_{name}": circumstances[:, at] for at, name in enumerate(CIRCUMSTANCES)}
-        seconds = _or_zero(np.log1p(self.facts.seconds))
-        habits = {"mainstream": self.watched[histories.videos], "seconds": seconds[histories.videos]}
+        habits = {"mainstream": self.watched[histories.videos], "seconds": self._seconds[histories.videos]}
         told |= {f"viewer_{name}": _mean(of_event, histories) for name, of_event in habits.items()}
         told["viewer_strength"] = _mean(histories.weights, histories)
         told |= self._circumstances(histories)
@@ -109,7 +114,7 @@ class RankingFeatures:
             "video_watched": self.watched[pool.videos],
             "video_age_known": known.astype(np.float32),
             "video_age": np.log1p(days).astype(np.float32),
-            "video_seconds": _or_zero(np.log1p(self.facts.seconds))[pool.videos],
+            "video_seconds": self._seconds[pool.videos],
         }
 
     def _both(self, histories: Sequences, pool: Pool) -> Columns:
@@ -163,10 +168,6 @@ def _unit_tables(content: VideoContent, n_videos: int) -> dict[str, Table]:
     rows = np.arange(n_videos)
     moved = {name: Modality.of(content, name, watched=rows) for name in sorted(content.vectors)}
     return {name: moved[name].read(content.vectors[name], rows, unit=True)[0] for name in moved}
-
-
-def _or_zero(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.nan_to_num(values, nan=0.0).astype(np.float32)
 
 
 def _mean(of_event: NDArray[np.float32], histories: Sequences) -> NDArray[np.float32]:

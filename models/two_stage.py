@@ -69,8 +69,8 @@ class Retrievers:
 
     def propose(
         self, histories: Sequences, each: int, *, listed: Rows | None = None, also: Sequences | None = None
-    ) -> Iterator[tuple[NDArray[np.int64], Pool]]:
-        """Block by block the rows of `histories` and what is proposed to them, nothing that they have seen.
+    ) -> Iterator[tuple[NDArray[np.int64], Sequences, Pool]]:
+        """Block by block rows of `histories`, these alone, and what is proposed to them: nothing that they have seen.
 
         Args:
             histories: `[n]`.
@@ -82,20 +82,18 @@ class Retrievers:
             ValueError: a score is not finite.
         """
         step = max(1, SCORES_A_BLOCK // (self._n_videos * len(self.by_name)))
+        allowed = np.full(self._n_videos, listed is None)
+        allowed[[] if listed is None else listed] = True
         for start in range(0, histories.n_viewers, step):
             rows = np.arange(start, min(start + step, histories.n_viewers))
-            unseen = self._unseen(histories.take(rows), listed)
+            some = histories.take(rows)
+            unseen = np.tile(allowed, (len(rows), 1))
+            unseen[some.viewer_of_event(), some.videos] = False
             added = np.zeros_like(unseen)
             if also is not None:
-                added[also.take(rows).viewer_of_event(), also.take(rows).videos] = True
-            yield rows, self._union(histories.take(rows), unseen, added, min(each, self._n_videos))
-
-    def _unseen(self, histories: Sequences, listed: Rows | None) -> Mask:
-        unseen = np.ones((histories.n_viewers, self._n_videos), np.bool_)
-        if listed is not None:
-            unseen[:, np.setdiff1d(np.arange(self._n_videos), listed)] = False
-        unseen[histories.viewer_of_event(), histories.videos] = False
-        return unseen
+                more = also.take(rows)
+                added[more.viewer_of_event(), more.videos] = True
+            yield rows, some, self._union(some, unseen, added, min(each, self._n_videos))
 
     def _union(self, histories: Sequences, unseen: Mask, added: Mask, each: int) -> Pool:
         tables = {name: self._scores(name, histories) for name in self.by_name}
@@ -156,8 +154,8 @@ class TwoStage(ABC):
             ValueError: a score is not finite.
         """
         found = []
-        for rows, pool in self._retrievers.propose(histories, max(k, self.each), listed=listed):
-            scores = self._scores(histories.take(rows), pool)
+        for rows, some, pool in self._retrievers.propose(histories, max(k, self.each), listed=listed):
+            scores = self._scores(some, pool)
             if not np.isfinite(scores).all():
                 raise ValueError("Scores must be finite. Received: NaN or infinity")
             found.append(best_of(pool, scores, k, n_viewers=len(rows)))
@@ -171,9 +169,9 @@ class TwoStage(ABC):
         scores = np.zeros((n, len(videos)), np.float32)
         place = np.full(int(videos.max()) + 1, -1)
         place[videos] = np.arange(len(videos))
-        for rows, pool in self._retrievers.propose(histories, self.each, also=asked):
+        for rows, some, pool in self._retrievers.propose(histories, self.each, also=asked):
             pool = pool.take(np.flatnonzero(np.isin(pool.videos, videos)))
-            scores[rows[pool.viewers], place[pool.videos]] = self._scores(histories.take(rows), pool)
+            scores[rows[pool.viewers], place[pool.videos]] = self._scores(some, pool)
         return scores
 
     def viewer_vectors(self, histories: Sequences) -> Vectors:

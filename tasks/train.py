@@ -66,10 +66,11 @@ def train(
     began, worked = time.perf_counter(), time.process_time()
     with _epoch_bar(name) as on_epoch:
         content = Encoded(encoded).content() if encoded else None
-        data = replace(_training(Prepared(prepared), params.seed, checkpoints, on_epoch), content=content)
+        read = Prepared(prepared)
+        data = replace(_training(read, params.seed, checkpoints, on_epoch), content=content)
         if name in params.rankers:
             places = read_places(regions) if regions else None
-            facts = video_facts(Prepared(prepared).videos)
+            facts = video_facts(read.videos)
             data = replace(data, facts=facts, feedback=read_feedback(prepared), places=places)
         try:
             told = untrained.fit(data)

@@ -34,7 +34,7 @@ UP, DOWN = Fixed(0, 1, 2, 3, 4, 5), Fixed(5, 4, 3, 2, 1, 0)
 
 
 def proposed(histories, each, **options):
-    (_, pool), *more = Retrievers({"up": UP, "down": DOWN}).propose(histories, each, **options)
+    (_, _, pool), *more = Retrievers({"up": UP, "down": DOWN}).propose(histories, each, **options)
     assert not more
     return pool
 
@@ -66,7 +66,7 @@ def test_who_has_seen_everything_is_proposed_nothing():
 
 
 def test_scores_that_tie_are_no_help_and_none_that_is_not_finite_passes():
-    ((_, pool),) = Retrievers({"flat": Fixed(1, 1, 1)}).propose(sequences([]), 2)
+    ((_, _, pool),) = Retrievers({"flat": Fixed(1, 1, 1)}).propose(sequences([]), 2)
     assert pool.scores["flat"].tolist() == [0, 0]
     with pytest.raises(ValueError, match=r"Scores must be finite\. Received: NaN or infinity from broken"):
         list(Retrievers({"broken": Fixed(1, np.nan)}).propose(sequences([]), 1))
