@@ -82,7 +82,7 @@ def best_columns(table: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
     NaN counts as largest, so it cannot hide.
     """
-    n = table.shape[1]
+    table, n = _without_zeros(table), table.shape[1]
     best = np.sort(np.argpartition(table, n - k, axis=1)[:, n - k :], axis=1)
     values = np.take_along_axis(table, best, axis=1)
     # Partitioning picks any of the entries that tie with the last one chosen; those rows are chosen again by index.
@@ -92,6 +92,18 @@ def best_columns(table: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         best[tied] = _lowest_of_ties(table[tied], last[tied], k)
         values[tied] = np.take_along_axis(table[tied], best[tied], axis=1)
     return np.take_along_axis(best, np.argsort(-values, axis=1, kind="stable"), axis=1)
+
+
+def _without_zeros(table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`table` with its zeros, if many, as negative numbers next to zero, the lower the index the greater: same order.
+
+    Partitioning takes about ten times as long over entries that tie, and most scores of sparse vectors are zero.
+    """
+    zero = table == 0
+    next_to_zero = -np.arange(1, table.shape[1] + 1, dtype=np.float32) * np.finfo(np.float32).tiny
+    if np.count_nonzero(zero) * 8 < table.size or np.any((table < 0) & (table >= next_to_zero[-1])):
+        return table
+    return np.where(zero, next_to_zero, table)
 
 
 def _lowest_of_ties(table: NDArray[np.float32], last: NDArray[np.float32], k: int) -> NDArray[np.int64]:

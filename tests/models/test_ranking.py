@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models import ranking
-from models.ranking import top_k
+from models.ranking import best_columns, top_k
 from tests.tasks.prepared_folder import sequences
 
 # few values, so that ties are common; all exact in float32
@@ -44,6 +44,16 @@ def test_it_equals_sorting_whatever_the_kind_of_vectors_and_size_of_blocks(probl
     assert scores.dtype == np.float32
     own = np.einsum("vd,vkd->vk", viewers, videos[lists])
     np.testing.assert_array_equal(scores, np.where(lists < 0, -np.inf, own))
+
+
+# what zeros are moved to when they are many: a true score there must keep its place
+NEXT_TO_ZERO = np.finfo(np.float32).tiny * np.array([-1, -2, -9, 1], np.float32)
+
+
+@given(arrays(np.float32, (3, 9), elements=st.sampled_from([0.0, -0.0, -np.inf, -1.0, 1.0, *NEXT_TO_ZERO])), st.data())
+def test_many_zeros_keep_their_order_among_scores_next_to_zero(table, data):
+    k = data.draw(st.integers(1, 9))
+    np.testing.assert_array_equal(best_columns(table, k), np.argsort(-table, axis=1, kind="stable")[:, :k])
 
 
 def test_real_sizes_equal_a_stable_sort():
