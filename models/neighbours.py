@@ -132,10 +132,11 @@ def strongest(
     """
     contenders = _in_the_running(values, np.searchsorted(targets, np.arange(shape[0] + 1)), keep)
     values, targets, sources = values[contenders], targets[contenders], sources[contenders]
-    order = np.lexsort((sources, -values, targets))
-    values, targets, sources = values[order], targets[order], sources[order]
-    rank = np.arange(len(targets)) - np.searchsorted(targets, targets)
-    kept = rank < keep
+    crowded = np.flatnonzero(np.bincount(targets, minlength=shape[0])[targets] > keep)  # for entries that tie
+    order = crowded[np.lexsort((sources[crowded], -values[crowded], targets[crowded]))]
+    place = np.arange(len(order)) - np.searchsorted(targets[order], targets[order])
+    kept = np.ones(len(values), np.bool_)
+    kept[order[place >= keep]] = False
     table = sp.csr_array((values[kept].astype(np.float32), (targets[kept], sources[kept])), shape=shape)
     table.sort_indices()
     return table
