@@ -47,6 +47,7 @@ from models.params import Candidates
 from models.protocol import Training
 from models.ranking import top_k
 from models.sequences import Sequences
+from models.two_stage import TwoStage
 from models.video_content import VideoContent
 
 name, params, videos = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
@@ -61,7 +62,10 @@ model = recommender(name, getattr(Candidates.model_validate({name: params}), nam
 content = VideoContent({"text": draw.normal(size=(videos, 16)).astype(np.float32)}, {"text": "text"})
 model.fit(Training(history, none, n_videos=videos, now=int(times.max()), seed=0, content=content))
 asked = history.take(np.arange(2))
-lists, scores = top_k(model.viewer_vectors(asked), model.video_vectors(), asked, 10)
+if isinstance(model, TwoStage):
+    lists, _ = model.rank(asked, 10)
+else:
+    lists, _ = top_k(model.viewer_vectors(asked), model.video_vectors(), asked, 10)
 peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 seen = [bool(np.isin(lists[at], asked.of(at)).any()) for at in range(2)]
 print(json.dumps({"peak": peak, "seen": seen, "filled": bool((lists[1] >= 0).all())}))
@@ -79,6 +83,7 @@ SAMPLED = EPOCH | {"negatives": 64}
         *((name, {}, 4_000) for name in ("ease", "easemarkov")),  # more would not fit, whoever watched them
         *((name, SAMPLED, 110_000) for name in ("sasrec", "gru4rec", "bert4rec")),
         ("twotower", EPOCH, 110_000),
+        ("multitask", EPOCH, 4_000),  # as its retriever EASE
     ],
 )
 def test_one_viewer_of_100_000_events_takes_two_gigabytes_at_most(name, params, videos):
