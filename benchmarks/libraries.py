@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PEERS = {
     "implicit": frozenset({"itemknn", "ials"}),
     "rectools": frozenset({"popularity", "itemknn", "ials", "ease", "sasrec", "bert4rec"}),
-    "recbole": frozenset({"itemknn", "userknn", "ease", "sasrec"}),
+    "recbole": frozenset({"itemknn", "userknn", "ease", "gru4rec", "sasrec"}),
 }
 K = 20
 

@@ -11,7 +11,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.utils import get_dataloader
 from recbole.model.general_recommender import EASE, ItemKNN
-from recbole.model.sequential_recommender import SASRec
+from recbole.model.sequential_recommender import GRU4Rec, SASRec
 from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
@@ -72,14 +72,13 @@ def closed_form(asked: Asked, kind: Any, **params: Any) -> Answer:
     return Answer(lists, {"fit": fitted - began, "rank": time.perf_counter() - fitted})
 
 
-def sasrec(asked: Asked) -> Answer:
+def sequential(asked: Asked, kind: Any, **sizes: Any) -> Answer:
     """RecBole's way: each prefix of a history is a sequence of its own, whose next video alone is learnt."""
     of = asked.params
-    sizes = {"hidden_size": of["dim"], "inner_size": 4 * of["dim"], "n_layers": of["blocks"], "n_heads": of["heads"]}
-    drops = {"hidden_dropout_prob": of["dropout"], "attn_dropout_prob": of["dropout"], "train_neg_sample_args": None}
+    split, every_video = {"LS": "valid_only"}, {"train_neg_sample_args": None}
     limits = {"train_batch_size": of["batch_size"], "learning_rate": of["learning_rate"], "epochs": of["epochs"]}
     stops = {"stopping_step": of["patience"] - 1, "valid_metric": "NDCG@10", "MAX_ITEM_LIST_LENGTH": of["max_length"]}
-    config, (train, valid, _) = configured(asked, "SASRec", {"LS": "valid_only"}, **sizes, **drops, **limits, **stops)
+    config, (train, valid, _) = configured(asked, kind.__name__, split, **sizes, **every_video, **limits, **stops)
     loaders = [
         get_dataloader(config, phase)(config, part, None, shuffle=phase == "train")
         for phase, part in (("train", train), ("evaluation", valid))
@@ -92,7 +91,7 @@ def sasrec(asked: Asked) -> Answer:
         scores.append(score)
 
     began = time.perf_counter()
-    model = SASRec(config, train)
+    model = kind(config, train)
     trainer = Trainer(config, model)
     trainer.fit(*loaders, verbose=False, callback_fn=after_epoch)
     fitted = time.perf_counter()
@@ -101,6 +100,20 @@ def sasrec(asked: Asked) -> Answer:
     ranked = time.perf_counter()
     lists = lists_of(asked, model, train, newest(asked, train))
     return Answer(lists, told | {"rank": time.perf_counter() - ranked})
+
+
+def sasrec(asked: Asked) -> Answer:
+    """Of our sizes."""
+    of = asked.params
+    sizes = {"hidden_size": of["dim"], "inner_size": 4 * of["dim"], "n_layers": of["blocks"], "n_heads": of["heads"]}
+    return sequential(asked, SASRec, **sizes, hidden_dropout_prob=of["dropout"], attn_dropout_prob=of["dropout"])
+
+
+def gru4rec(asked: Asked) -> Answer:
+    """Of our sizes."""
+    of = asked.params
+    sizes = {"embedding_size": of["dim"], "hidden_size": of["dim"], "num_layers": of["layers"]}
+    return sequential(asked, GRU4Rec, **sizes, dropout_prob=of["dropout"])
 
 
 def newest(asked: Asked, known: Any) -> dict[str, NDArray[np.int64]]:
@@ -125,6 +138,7 @@ METHODS = {
     "itemknn": lambda asked: neighbours(asked, "item"),
     "userknn": lambda asked: neighbours(asked, "user"),
     "ease": lambda asked: closed_form(asked, EASE, reg_weight=asked.params["l2"]),
+    "gru4rec": gru4rec,
     "sasrec": sasrec,
 }
 
