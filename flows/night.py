@@ -13,6 +13,7 @@ import yaml
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
+from flows.leased import books_of, day_of, leased, work_of
 from flows.lineage_events import StepEvents, lineage_events
 from flows.outcome import Outcome, Request, Status
 from flows.refresh import catalogue_of, refresh_live, refreshes
@@ -37,6 +38,8 @@ from infra.settings import Settings
 from lineage.attestation import Origin, attest
 from lineage.books import Books
 from lineage.canonical import sha256_of_file
+from lineage.holding import Busy, Held
+from lineage.lease import LostLease
 from lineage.ledger import Draft, Entry, LostRace
 from lineage.runs import RunRecord, has_record, put_record
 from lineage.snapshots import put_index
@@ -63,6 +66,7 @@ class Night:
     clean: bool
     settings: Settings
     events: StepEvents
+    lease: Held | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     override: str | None = None
@@ -73,7 +77,9 @@ class Night:
         self.events.work_in(self.checkout, self.registry)
 
     def stage(self, name: str) -> None:
-        """Bring one DVC stage up to date."""
+        """Bring one DVC stage up to date. Raises `LostLease` once another run has come after this one."""
+        if self.lease:
+            self.lease.check()
         with self.timed(name), self.events.stage(name):
             stage_step(name, self.pipeline, self.checkout)
 
@@ -105,6 +111,8 @@ class Night:
         try:
             for stage in stages if self.failed.keys().isdisjoint(parts) else ():
                 self.stage(stage)
+        except LostLease:
+            raise
         except NightreelError as error:
             if not parts:
                 raise
@@ -152,13 +160,23 @@ class Night:
 
 @flow(name="night", flow_run_name="night-{request.source}", persist_result=False)
 def night(request: Request) -> Outcome:
-    """Run one night.
+    """Run one night, under the lease of its recommender.
 
     Raises:
         BadInput, Unreachable: nothing could be judged; the sentence says why.
-        Refused: the data is not fit to train on.
+        Refused: the data is not fit to train on, or another run was given the lease (`LostLease`).
     """
-    with room_on(Settings().home_dir), _opened(request) as run:
+    work = work_of(request)
+    try:
+        with leased(request, work, waits_for=lambda at: not (request.scheduled and at.work == work)) as lease:
+            return _night(request, lease)
+    except Busy as busy:
+        get_run_logger().info("skipped: %s", busy)
+        return Outcome(status="skipped", name=books_of(request).name, as_of=str(day_of(request)), reasons=(str(busy),))
+
+
+def _night(request: Request, lease: Held) -> Outcome:
+    with room_on(Settings().home_dir), _opened(request, lease) as run:
         if not run.is_trained():
             registry = reach_step.submit(run.registry)  # beside validation, and known to be there before training
             _prepare(run)
@@ -190,7 +208,7 @@ def prepare_data(request: Request, encode: bool) -> Path:
 
 
 @contextmanager
-def _opened(request: Request) -> Iterator[Night]:
+def _opened(request: Request, lease: Held | None = None) -> Iterator[Night]:
     """Land the data, and hold the run's checkout until the block ends."""
     root = project_root(Path(request.root))
     params = load_params(root / "params.yaml", request.overrides)
@@ -205,7 +223,7 @@ def _opened(request: Request) -> Iterator[Night]:
         text = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
         inputs = Inputs.of(root, params=text, landed=landed.as_json(), as_of=str(landed.as_of))
         with checked_out(inputs, settings) as checkout, pipeline_of(checkout, settings) as pipeline:
-            night = Night(checkout, pipeline, params, name, inputs.commit, inputs.clean, settings, events)
+            night = Night(checkout, pipeline, params, name, inputs.commit, inputs.clean, settings, events, lease)
             night.seconds["land"] = round(time.perf_counter() - started, 2)
             get_run_logger().info("run %s in %s", checkout.run, checkout.path)
             yield night
@@ -257,6 +275,7 @@ def _judge_and_release(run: Night) -> Outcome:
             commit=commit,
             by=run.settings.who,
             reason="passed the gate",
+            fence=run.lease.token if run.lease else None,
         )
         try:
             with run.timed("release"), run.events.step("release") as told:
@@ -281,13 +300,17 @@ def _with_new_videos(run: Night, outcome: Outcome) -> Outcome:
     catalogue = catalogue_of(landed, accepted, run.settings, Origin(run.checkout.run, run.code, run.clean))
     try:
         with run.timed("refresh"):
-            made = refresh_live(run.books, run.registry, catalogue, run.params.refresh, run=run.checkout.run)
+            made = refresh_live(
+                run.books, run.registry, catalogue, run.params.refresh, lease=run.lease, run=run.checkout.run
+            )
+    except LostLease:
+        raise
     except NightreelError as error:
         get_run_logger().error("new videos wait for the next night: %s", error)
         return outcome.model_copy(update={"refresh": str(error)})
     if made.status == "unchanged":
         return outcome
-    said = f"{made.new} new videos went live with release {made.release[:12]}, ledger entry {made.seq}"
+    said = f"{made.new} new videos went live with release {str(made.release)[:12]}, ledger entry {made.seq}"
     return outcome.model_copy(update={"refresh": said})
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Status = Literal["released", "unchanged", "refused", "stopped", "measured"]
+Status = Literal["released", "unchanged", "refused", "stopped", "measured", "skipped"]
 SourceKind = Literal["movielens", "kuairand", "files"]
 
 
@@ -17,6 +17,7 @@ class Request(BaseModel):
         source: which reader lands the data; `path` is a folder or `s3://` prefix, none means the sample.
         as_of: the last day that the night may know; None: what the source's clock says.
         overrides: `key=value` settings of parameters.
+        scheduled: nobody waits for the answer, so what another run is at already is left to that one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -26,21 +27,25 @@ class Request(BaseModel):
     path: str | None = None
     as_of: date | None = None
     overrides: tuple[str, ...] = ()
+    scheduled: bool = False
 
 
 class Refreshed(BaseModel):
     """How a refresh ended.
 
     Attributes:
-        status: `refreshed`, or `unchanged`: the live release has every video as it is now.
+        status: `refreshed`; `unchanged`: the live release has every video as it is now; or `skipped`.
+        release, seq: what is live; None when a refresh was skipped.
         new: videos that were not there before.
+        reason: why it was skipped.
     """
 
-    status: Literal["refreshed", "unchanged"]
+    status: Literal["refreshed", "unchanged", "skipped"]
     name: str
-    release: str
-    seq: int
+    release: str | None = None
+    seq: int | None = None
     new: int = 0
+    reason: str | None = None
 
 
 class Outcome(BaseModel):
@@ -48,9 +53,10 @@ class Outcome(BaseModel):
 
     Attributes:
         status: `released`; `unchanged`: the live release already serves these bytes; `refused`: the gate said no;
-            `stopped`: nothing could be judged; `measured`: a leaderboard, which releases nothing.
+            `stopped`: nothing could be judged; `measured`: a leaderboard, which releases nothing; `skipped`: another
+            run does or did the same.
         primary: the primary metric's name; `challenger_score` and `champion_score` are its values.
-        reasons: why it was refused or stopped.
+        reasons: why it was refused, stopped or skipped.
         refresh: what became of new videos where the live model stays.
         override: what is to be said of a live release that never passed the gate and whose time is over.
         seconds: wall time of each step.

@@ -10,6 +10,7 @@ import polars as pl
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.leased import books_of, leased
 from flows.outcome import Refreshed, Request
 from flows.steps import land_step, release_step
 from infra.disk import room_on
@@ -20,6 +21,7 @@ from infra.registry import Registry
 from infra.settings import Settings
 from lineage.attestation import Origin, attest
 from lineage.books import Books
+from lineage.holding import Busy, Held
 from lineage.ledger import Draft, Entry, LostRace
 from tasks.landing import Landed, landing_folder
 from tasks.media.sources import MediaSource, media_source
@@ -48,24 +50,32 @@ class Catalogue:
 
 @flow(name="refresh", flow_run_name="refresh-{request.source}", persist_result=False)
 def refresh(request: Request) -> Refreshed:
-    """Land the catalogue and bring the live release up to it.
+    """Land the catalogue and bring the live release up to it, under the lease of its recommender.
 
     Raises:
         BadInput: nothing is live, the live model reads no content, or the source has no catalogue.
         Refused: the new generation failed its checks; the live release is as it was.
     """
-    root, settings = project_root(Path(request.root)), Settings(home=Settings().home_dir)
+    work = f"a refresh from {request.path or request.source}"
+    try:
+        with leased(request, work, waits_for=lambda _: not request.scheduled) as lease:
+            return _refresh(request, lease)
+    except Busy as busy:
+        return Refreshed(status="skipped", name=books_of(request).name, reason=str(busy))
+
+
+def _refresh(request: Request, lease: Held) -> Refreshed:
+    root, books = project_root(Path(request.root)), books_of(request)
+    settings, name = books.settings, books.name
     params = load_params(root / "params.yaml", request.overrides)
-    name = params.name or request.source
     with room_on(settings.home_dir):
         landed = land_step(request.source, request.path, name, settings, request.as_of)
-        books = Books(settings, name, params.release.require_signature)
         code = snapshot(root)
         origin = Origin(f"refresh-{landed.as_of}", code, code == git("rev-parse", "HEAD", at=root))
         catalogue = landed_catalogue(landed, settings, origin)
         if books.ledger.head() is None:
             raise BadInput(f"Nothing is live for {name}, so there is nothing to refresh. Run `nightreel retrain`.")
-        return refresh_live(books, Registry(settings, name), catalogue, params.refresh)
+        return refresh_live(books, Registry(settings, name), catalogue, params.refresh, lease=lease)
 
 
 def landed_catalogue(landed: Landed, settings: Settings, origin: Origin) -> Catalogue:
@@ -93,7 +103,13 @@ def catalogue_of(landed: Mapping[str, Any], accepted: pl.DataFrame, settings: Se
 
 
 def refresh_live(
-    books: Books, registry: Registry, catalogue: Catalogue, params: Refresh, *, run: str | None = None
+    books: Books,
+    registry: Registry,
+    catalogue: Catalogue,
+    params: Refresh,
+    *,
+    lease: Held | None,
+    run: str | None = None,
 ) -> Refreshed:
     """Make the next generation of whatever is live, and let it go live. Who loses a race looks again.
 
@@ -101,6 +117,7 @@ def refresh_live(
         books, registry: of the recommender, of which something is live.
         catalogue: every video of now.
         params: what the new generation must hold.
+        lease: under which it goes live.
         run: the night that this is a step of.
     """
     while True:
@@ -115,7 +132,8 @@ def refresh_live(
         reason = (
             f"{new} new videos, embedded by the live model" if new else "changed videos, embedded by the live model"
         )
-        draft = Draft(action="refresh", release=release, run=run, by=books.settings.who, reason=reason, **known)
+        known |= {"run": run, "fence": lease.token if lease else None}
+        draft = Draft(action="refresh", release=release, by=books.settings.who, reason=reason, **known)
         try:
             entry = release_step(draft, head, books, registry)
         except LostRace:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
@@ -63,6 +63,7 @@ class Settings(BaseSettings):
         erasure_key: 64 hexadecimal digits that erased viewers are hashed with; default generated under `home`.
         openlineage_url: HTTP endpoint that OpenLineage events go to, and the bearer token that it asks for, if any:
             `openlineage_api_key`; default a file under `home`.
+        lease_seconds: how long a night that is not heard of keeps others of its recommender from starting.
         mlflow_tracking_username, mlflow_tracking_password: what MLflow asks for, by MLflow's own variables.
         prefect_api_url, prefect_api_auth_string: Prefect's server and what it asks for, by Prefect's own variables.
         tuning_url: SQLAlchemy URL of the database of hyperparameter searches, such as `postgresql+psycopg://...`;
@@ -87,11 +88,23 @@ class Settings(BaseSettings):
     openlineage_url: str | None = None
     openlineage_api_key: SecretStr | None = None
     tuning_url: SecretStr | None = None
+    lease_seconds: float = 120
     # an alias leaves out the prefix
     mlflow_tracking_username: str | None = Field(None, validation_alias="mlflow_tracking_username")
     mlflow_tracking_password: SecretStr | None = Field(None, validation_alias="mlflow_tracking_password")
     prefect_api_url: str | None = Field(None, validation_alias="prefect_api_url")
     prefect_api_auth_string: SecretStr | None = Field(None, validation_alias="prefect_api_auth_string")
+
+    @field_validator("lease_seconds", mode="before")
+    @classmethod
+    def _finite(cls, said: object) -> float:
+        try:
+            seconds = float(str(said))
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise BadInput(f"NIGHTREEL_LEASE_SECONDS must be a number above 0. Received: {said!r}")
+        return seconds
 
     @model_validator(mode="before")
     @classmethod

@@ -65,7 +65,8 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove what is under `key`, in all versions that a bucket keeps; nothing there is as well.
 
-        For the erasure of a viewer alone: ledgers, records of runs and of erasures are never removed.
+        For the erasure of a viewer and the earlier states of a lease: ledgers, records of runs and of erasures are never
+        removed.
         """
 
 

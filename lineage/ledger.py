@@ -9,13 +9,22 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from infra.errors import BadInput, Refused
 from infra.stores import Missing, ObjectStore
 from lineage.canonical import Commit, Digest, canonical, sha256, utc_now
+from lineage.lease import Leases, LostLease
 from lineage.signing import Signature, Signer, Trust
 from lineage.witness import Seen, Witness
 
@@ -48,6 +57,7 @@ class Draft(BaseModel):
         by: who does it.
         reason: why, in the words of `by`.
         expires: the day (UTC, ISO 8601) after which an override is reported every night; of an override alone.
+        fence: the token of the lease under which a night or a refresh did it; None for what a person does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -61,12 +71,18 @@ class Draft(BaseModel):
     by: str
     reason: str
     expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")] | None = None
+    fence: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _only_overrides_expire(self) -> "Draft":
         if (self.action == "override") != (self.expires is not None):
             raise ValueError("an override has a day on which it expires, and nothing else has")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_no_fence(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Entries without a fence keep the bytes, and so the signatures, that they had before there were any."""
+        return {name: value for name, value in fields(self).items() if name != "fence" or value is not None}
 
 
 class Entry(Draft):
@@ -98,8 +114,8 @@ class Entry(Draft):
 
     def carries(self, draft: Draft) -> bool:
         """Whether this is `draft` gone live: the same writer, for the same run, did the same to the same release."""
-        mine = (self.action, self.release, self.run, self.by, self.expires)
-        return mine == (draft.action, draft.release, draft.run, draft.by, draft.expires)
+        mine = (self.action, self.release, self.run, self.by, self.expires, self.fence)
+        return mine == (draft.action, draft.release, draft.run, draft.by, draft.expires, draft.fence)
 
 
 def recommenders(store: ObjectStore) -> list[str]:
@@ -222,6 +238,7 @@ class Ledger:
 
         Raises:
             BadInput: the draft gives no reason.
+            LostLease: another run was given the lease after that of `draft.fence`.
             LostRace: another entry stands behind `after`.
             BrokenChain: `after` is not the entry that the store holds.
         """
@@ -229,6 +246,7 @@ class Ledger:
             raise BadInput("Whoever changes what is live gives a reason. Received: an empty one")
         if after and after.carries(draft):
             return after
+        self._refuse_fenced_off(draft, after)
         seq = after.seq + 1 if after else 1
         previous = self._bytes(after.seq) if after else None
         if after and previous and self._parse(after.seq, previous) != after:
@@ -248,6 +266,16 @@ class Ledger:
             f"Entry {seq} of the ledger of {self.name} is already taken by {found.by}, who made release "
             f"{found.release[:12]} live at {found.at}. Compare with that release and try again."
         )
+
+    def _refuse_fenced_off(self, draft: Draft, after: Entry | None) -> None:
+        if draft.fence is None:
+            return
+        Leases(self._store, self.name).check(draft.fence)
+        if after and after.fence and after.fence > draft.fence:  # should the lease's own states be gone
+            raise LostLease(
+                f"A run with token {draft.fence} of the lease of {self.name} may not follow entry {after.seq}, which "
+                f"was made with the later token {after.fence}."
+            )
 
     def _key(self, seq: int) -> str:
         return f"{LEDGERS}{self.name}/{seq:08d}.json"

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from infra.stores import FolderStore
 from lineage.canonical import sha256_of_file
+from lineage.lease import Lease
+from lineage.ledger import Ledger
 from tests.flows.end_state import alias, assert_at_rest, entries, home_of, verdict_of, versions
-from tests.flows.project import last_json, night_words, retrain, start_cli
+from tests.flows.project import last_json, night_words, retrain, run_cli, said, start_cli
+from tests.lineage.test_keys import private_pem
+from tests.lineage.test_signing import SIGNER
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(1800)]
 
@@ -61,20 +66,60 @@ def test_eight_nights_at_once_each_get_an_entry_of_their_own(project, source):
     _race(project, source, 8)
 
 
-def test_who_loses_a_race_gates_again_against_the_winner(project, source):
-    home = home_of(project)
-    slow = start_cli(project, *night_words(source, *_neighbours(20)))
-    while not any(home.glob("store/manifests/*.json")):  # judged and published, not yet live
-        assert slow.poll() is None
+def _stopped_before_it_is_live(project: Path, source: Path, *words: str, env=None):
+    """A night that has judged and published and is stopped by SIGSTOP before its entry."""
+    store = Path((env or {}).get("NIGHTREEL_STORE", home_of(project) / "store"))
+    published = len(list(store.glob("manifests/*.json")))
+    slow = start_cli(project, *night_words(source, *words), env=env)
+    while len(list(store.glob("manifests/*.json"))) == published:
+        assert slow.poll() is None, (project.parent / f"{project.name}.log").read_text()[-6000:]
         time.sleep(0.005)
     slow.send_signal(signal.SIGSTOP)
-    winner = retrain(project, source, *_neighbours(60))
+    return slow
+
+
+def test_who_loses_a_race_against_a_person_gates_again(project, source):
+    home = home_of(project)
+    for count in (20, 60):
+        retrain(project, source, *_neighbours(count))
+    slow = _stopped_before_it_is_live(project, source, *_neighbours(100))
+    back = run_cli(project, "rollback", "--reason", "complaints")  # people need no lease
+    assert back.returncode == 0, said(back)
     slow.send_signal(signal.SIGCONT)
     assert slow.wait(timeout=300) == 0
     assert "another run went live first" in (project.parent / f"{project.name}.log").read_text()
-    first, second = entries(home)
-    assert (first.release, first.run) == (winner["release"], winner["run"])
-    assert verdict_of(home, second.run)["champion"] == first.release
-    assert verdict_of(home, second.run)["against"] == "champion"
-    _assert_each_was_gated_against_the_one_before(home)
-    assert alias(home) == second.model_version
+    *_, rollback, newest = entries(home)
+    assert (rollback.seq, rollback.action, newest.action) == (3, "rollback", "release")
+    assert verdict_of(home, newest.run)["champion"] == rollback.release
+    assert verdict_of(home, newest.run)["against"] == "champion"
+    assert alias(home) == newest.model_version
+
+
+def _machine(folder: Path, name: str) -> dict[str, str]:
+    """One of several machines that share store, registry and signing key, but no folder."""
+    shared = {"STORE": folder / "store", "MLFLOW_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    shared |= {"SIGNING_KEY": folder / "key.pem", "LEASE_SECONDS": 3, "HOME": folder / name}
+    return {f"NIGHTREEL_{variable}": str(value) for variable, value in shared.items()}
+
+
+def test_of_two_machines_at_the_same_night_the_one_that_was_taken_over_from_publishes_nothing(
+    project, source, tmp_path
+):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "key.pem").write_text(private_pem(SIGNER.key))
+    stopped = _stopped_before_it_is_live(project, source, env=_machine(shared, "first"))
+    winner = retrain(project, source, env=_machine(shared, "second"))  # waits for the lease's end
+    assert (winner["status"], winner["seq"]) == ("released", 1)
+    stopped.send_signal(signal.SIGCONT)
+    assert stopped.wait(timeout=300) == 1
+    log = (project.parent / f"{project.name}.log").read_text()
+    assert "LostLease: This run may not change what is live of files any more: its lease" in log
+    assert "Traceback" not in log
+    (entry,) = Ledger(FolderStore(shared / "store"), "files").entries()
+    assert (entry.release, entry.run) == (winner["release"], winner["run"])
+    (state,) = (shared / "store/leases/files").iterdir()
+    lease = Lease.model_validate_json(state.read_bytes())
+    assert (lease.held, lease.token) == (False, entry.fence)
+    again = retrain(project, source, env=_machine(shared, "first"))
+    assert (again["status"], again["seq"]) == ("unchanged", 1)
