@@ -336,6 +336,49 @@ def promote(
 
 
 @app.command()
+def approve(
+    model_version: Annotated[str, typer.Argument(help="Number of the model version that waits.")],
+    reason: Reason,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Approve a challenger that passed the gate and waits; it goes live now."""
+    from flows import approving
+    from flows.live import Live
+    from flows.view import show, show_fields
+
+    live = Live.open(name)
+    entry = approving.approve(model_version, live, by=live.settings.who, reason=reason)
+    show(live.signed(entry), show_fields, as_json=as_json)
+
+
+@app.command()
+def reject(
+    model_version: Annotated[str, typer.Argument(help="Number of the model version that waits.")],
+    reason: Reason,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Reject a challenger that waits; nights do not ask for the same again."""
+    from flows import approving
+    from flows.live import Live
+    from flows.view import show, show_fields
+
+    live = Live.open(name)
+    decided = approving.reject(model_version, live, by=live.settings.who, reason=reason)
+    show(decided.model_dump() | {"model version": model_version}, show_fields, as_json=as_json)
+
+
+@app.command()
+def reconcile(name: NameOption = None, as_json: Json = False) -> None:
+    """Answer what people asked for in MLflow, and restore what they deleted there of the live model; one pass."""
+    from flows.run import run_reconcile
+    from flows.view import show, show_findings
+
+    show([finding.as_row() for finding in run_reconcile(name)], show_findings, as_json=as_json)
+
+
+@app.command()
 def rollback(
     reason: Reason,
     to: Annotated[int | None, typer.Option(help="Ledger entry to go back to; none means the one before.")] = None,

@@ -4,49 +4,57 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from flows.going_live import make_live
 from infra.errors import BadInput, Refused
 from infra.git import project_root
 from infra.registry import Registry
-from infra.settings import Settings
+from infra.settings import Settings, git_common_dir
 from infra.stores import open_store
+from lineage.approvals import Approvals, asking
 from lineage.attestation import check_attestation
 from lineage.books import Books
 from lineage.ledger import Draft, Entry, Ledger, recommenders
 from lineage.manifest import Manifest
 from lineage.prefix import release_by_prefix
 from lineage.promotion import rollback_target
-from lineage.recorded import trained_release
+from lineage.recorded import made_by, trained_release
 from lineage.releases import Releases
-from tasks.params import load_params
+from tasks.params import Gate, load_params
 from tasks.recommend import Bundle
 
 
 @dataclass(frozen=True)
 class Live:
-    """The recommender whose books these are, as the commands see it."""
+    """The recommender whose books these are, as the commands see it. `gate`: who may approve in MLflow, and how."""
 
     books: Books
+    gate: Gate
 
     @classmethod
-    def open(cls, name: str | None) -> "Live":
+    def open(cls, name: str | None, root: Path | None = None) -> "Live":
         """The recommender called `name`; with no name, the one of `params.yaml`, else the only one there is.
+
+        Args:
+            name: which.
+            root: the checkout; none means the one around the working directory.
 
         Raises:
             BadInput: there is none, or there are several to choose from.
         """
-        settings, params = Settings(), load_params(project_root() / "params.yaml")
+        settings, params = _settings_at(root), load_params(project_root(root) / "params.yaml")
         wanted = name or params.name
-        known = recommenders(open_store(settings.store_url, settings))
+        store = open_store(settings.store_url, settings)
+        known = sorted({*recommenders(store), *asking(store)})
         if not known:
             raise BadInput(f"Nothing is live in {settings.store_url}: no night has released. Run `nightreel retrain`.")
         if wanted is None and len(known) > 1:
             raise BadInput(f"Several recommenders are live: {', '.join(known)}. Choose one with --name.")
         if wanted is not None and wanted not in known:
             raise BadInput(f"No recommender {wanted} is live in {settings.store_url}; there is {', '.join(known)}.")
-        return cls(Books(settings, wanted or known[0], params.release.require_signature))
+        return cls(Books(settings, wanted or known[0], params.release.require_signature), params.gate)
 
     @property
     def name(self) -> str:
@@ -67,6 +75,11 @@ class Live:
     def releases(self) -> Releases:
         """The release store."""
         return self.books.releases
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        """What waited for a person, and what was decided."""
+        return Approvals(self.books)
 
     @cached_property
     def registry(self) -> Registry:
@@ -139,12 +152,18 @@ class Live:
             "store": self.settings.store_url,
         }
 
-    def promote(self, version: str, *, reason: str, override_until: date | None = None) -> Entry:
+    def verdict(self, release: str) -> str:
+        """Whether `release` passed the gate, by its own record, which nobody can change in MLflow."""
+        record = self.releases.open(release) / "record/verdict.json"
+        return "passed" if json.loads(record.read_text(encoding="utf-8"))["passed"] else "refused"
+
+    def promote(self, version: str, *, reason: str, override_until: date | None = None, by: str | None = None) -> Entry:
         """Make the release of a model version live.
 
         Args:
             version: MLflow's number of it.
             reason: why.
+            by: who wants it; none means whoever runs this.
             override_until: given, a version that did not pass the gate goes live all the same, and every night after
                 this day says so until a passing release replaces it.
 
@@ -153,7 +172,7 @@ class Live:
             Refused: it did not pass, or is live already.
         """
         tags = self.registry.tags_of(version)
-        verdict = tags.get("nightreel.verdict", "missing")
+        verdict = self.verdict(tags["nightreel.release"]) if "nightreel.release" in tags else "missing"
         if override_until is None and verdict != "passed":
             raise Refused(
                 f"Model version {version} of {self.name} cannot go live: its verdict is {verdict}. Past the gate leads "
@@ -170,8 +189,8 @@ class Live:
                 expires=override_until.isoformat() if override_until else None,
                 release=tags["nightreel.release"],
                 model_version=version,
-                commit=tags["nightreel.commit"],
-                by=self.settings.who,
+                commit=made_by(tags["nightreel.release"], self.books)[1],
+                by=by or self.settings.who,
                 reason=reason,
             )
         )
@@ -189,6 +208,12 @@ class Live:
 
     def _go_live(self, draft: Draft) -> Entry:
         return make_live(draft, self.books, self.registry, after=self.ledger.head())
+
+
+def _settings_at(root: Path | None) -> Settings:
+    if root is None:
+        return Settings()
+    return Settings(home=Settings().home or git_common_dir(root).parent / ".nightreel")
 
 
 def _override(live: Entry) -> str | None:

@@ -15,9 +15,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.leased import books_of, day_of, leased, work_of
 from flows.lineage_events import StepEvents, lineage_events
+from flows.live import Live
 from flows.outcome import Outcome, Request, Status
 from flows.refresh import catalogue_of, refresh_live, refreshes
 from flows.steps import (
+    ask_step,
     candidates_step,
     encoder_step,
     land_step,
@@ -35,6 +37,7 @@ from infra.git import project_root
 from infra.pipeline import Pipeline, pipeline_of
 from infra.registry import Registry
 from infra.settings import Settings
+from lineage.approvals import rejected
 from lineage.attestation import Origin, attest
 from lineage.books import Books
 from lineage.canonical import sha256_of_file
@@ -258,7 +261,7 @@ def _judge_and_release(run: Night) -> Outcome:
         same = live and serves_the_same(run.checkout.path, _challenger(run), live)
         if head and same and not _erased_since(run, head):
             return _unchanged(run, head)
-        if reason := _withdrawn(run):
+        if reason := _withdrawn(run) or _rejected(run):
             commit = run.record("withdrawn")
             _remember_unjudged(run, commit)
             return _outcome(run, "refused", commit=commit, reasons=(reason,))
@@ -277,6 +280,11 @@ def _judge_and_release(run: Night) -> Outcome:
             reason="passed the gate",
             fence=run.lease.token if run.lease else None,
         )
+        if run.params.gate.approval == "required":
+            until = _wait_for_a_person(run, draft, head)
+            return _outcome(
+                run, "waiting", verdict=verdict, commit=commit, release=release, model_version=version, until=until
+            )
         try:
             with run.timed("release"), run.events.step("release") as told:
                 entry = release_step(draft, head, run.books, run.registry)
@@ -346,6 +354,25 @@ def _withdrawn(run: Night) -> str | None:
                 f"{entry.seq}: {entry.reason}. Only `nightreel promote` brings it back."
             )
     return None
+
+
+def _rejected(run: Night) -> str | None:
+    """Why nobody is asked about this again: a person rejected the very same bytes."""
+    for asked, decided in rejected(Live(run.books, run.params.gate).approvals):
+        if serves_the_same(run.checkout.path, _challenger(run), run.books.releases.manifest(asked.release)):
+            return (
+                f"{decided.by} rejected model version {asked.model_version}, which serves the same: {decided.reason}. "
+                "Only `nightreel promote` makes it live."
+            )
+    return None
+
+
+def _wait_for_a_person(run: Night, draft: Draft, head: Entry | None) -> str:
+    """Ask for approval, with nothing held while it waits; until when, UTC, ISO 8601."""
+    with run.timed("ask"):
+        asked = ask_step(draft, head, Live(run.books, run.params.gate))
+    get_run_logger().info("model version %s waits for approval until %s", asked.model_version, asked.until)
+    return asked.until
 
 
 def _verdict(run: Night, head: Entry | None) -> tuple[dict[str, Any], str]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Status = Literal["released", "unchanged", "refused", "stopped", "measured", "skipped"]
+Status = Literal["released", "unchanged", "waiting", "refused", "stopped", "measured", "skipped"]
 SourceKind = Literal["movielens", "kuairand", "files"]
 
 
@@ -52,11 +52,12 @@ class Outcome(BaseModel):
     """How a night ended.
 
     Attributes:
-        status: `released`; `unchanged`: the live release already serves these bytes; `refused`: the gate said no;
-            `stopped`: nothing could be judged; `measured`: a leaderboard, which releases nothing; `skipped`: another
-            run does or did the same.
+        status: `released`; `unchanged`: the live release already serves these bytes; `waiting`: it passed, and a
+            person has to approve it; `refused`: the gate said no; `stopped`: nothing could be judged; `measured`: a
+            leaderboard, which releases nothing; `skipped`: another run does or did the same.
         primary: the primary metric's name; `challenger_score` and `champion_score` are its values.
         reasons: why it was refused, stopped or skipped.
+        until: when a request for approval lapses, UTC, ISO 8601.
         refresh: what became of new videos where the live model stays.
         override: what is to be said of a live release that never passed the gate and whose time is over.
         seconds: wall time of each step.
@@ -77,6 +78,7 @@ class Outcome(BaseModel):
     release: str | None = None
     seq: int | None = None
     model_version: str | None = None
+    until: str | None = None
     reasons: tuple[str, ...] = ()
     failed_candidates: dict[str, str] = {}
     refresh: str | None = None

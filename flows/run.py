@@ -15,6 +15,7 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome, Refreshed, Request
+    from flows.people import Finding
     from tasks.tuned import Tuned
 
 
@@ -146,6 +147,15 @@ def run_tune(
         from flows.tune import tune
 
         return tune(request, candidate, trials, hours)
+
+
+def run_reconcile(name: str | None) -> "list[Finding]":
+    """One pass over what people asked for in MLflow."""
+    root = project_root()
+    with _prefect():
+        from flows.reconcile import reconcile
+
+        return reconcile(str(root), name)
 
 
 def make_schedule(

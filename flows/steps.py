@@ -10,13 +10,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from flows.approving import ask
 from flows.going_live import make_live
+from flows.live import Live
 from flows.relay import relayed
 from infra.checkout import Checkout
 from infra.errors import Unreachable
 from infra.pipeline import Pipeline
 from infra.registry import Registry
 from infra.settings import Settings
+from lineage.approvals import Asked
 from lineage.books import Books
 from lineage.ledger import Draft, Entry
 from tasks import paths
@@ -94,6 +97,12 @@ def register_step(checkout: Checkout, bundle: Path, registry: Registry, tags: Ma
     version = register(checkout.path, bundle, registry, run=checkout.run, tags=tags)
     get_run_logger().info("model version %s of %s", version, registry.name)
     return version
+
+
+@task(name="ask", task_run_name="ask for approval", **RETRIED)
+def ask_step(draft: Draft, after: Entry | None, live: Live) -> Asked:
+    """Have a release that passed wait for a person."""
+    return ask(draft, live, after=after)
 
 
 @task(name="release", task_run_name="release", **RETRIED)

@@ -18,7 +18,7 @@ from lineage.moments import minute
 Content = TypeVar("Content")
 BESIDE_TITLE = 40  # characters of a line of recommendations that are not title
 BESIDE_CANDIDATES, A_CANDIDATE = 24, 19  # widths of the leaderboard's headings and of a column, borders included
-COLOURS = {"released": "green", "unchanged": "cyan", "refused": "red", "stopped": "yellow"}
+COLOURS = {"released": "green", "unchanged": "cyan", "waiting": "yellow", "refused": "red", "stopped": "yellow"}
 
 
 def show(content: Content, render: Callable[[Console, Content], None], *, as_json: bool) -> None:
@@ -51,8 +51,12 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
     fields = {
         "challenger": f"{outcome['challenger']}, {outcome['primary']} {compared}",
         "rows": f"{outcome['rows']:,}, {outcome['quarantined']:,} in quarantine",
-        "release": outcome["release"] and f"{outcome['release'][:12]}, ledger entry {outcome['seq']}",
+        "release": outcome["release"]
+        and outcome["release"][:12] + (f", ledger entry {outcome['seq']}" if outcome["seq"] else ", not live"),
         "model version": outcome["model_version"],
+        "waits for": outcome["until"]
+        and f"approval until {minute(outcome['until'])}: `nightreel approve "
+        f"{outcome['model_version']} --reason TEXT` or `nightreel reject`",
         "run": f"{outcome['run']} (git ref {run_ref(outcome['run'])})",
         "data docs": outcome["docs"] and from_here(outcome["docs"]),
         "seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in outcome["seconds"].items()),
@@ -66,6 +70,14 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
         console.print(f"[yellow]override:[/] {escape(outcome['override'])}")
     for reason in outcome["reasons"]:
         console.print(f"[red]✗[/] {escape(reason)}")
+
+
+def show_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:
+    """One line a finding."""
+    for finding in findings:
+        console.print(f"[bold]{finding['what']}[/]  {escape(finding['said'])}")
+    if not findings:
+        console.print("Nothing is asked for in MLflow, and all of the live model is there.")
 
 
 def show_replay(console: Console, nights: Sequence[Mapping[str, Any]]) -> None:

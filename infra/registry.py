@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,39 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 KEY = "nightreel.key"
+MIRRORED = "nightreel.mirrored"  # of the registered model: the ledger entry that the alias followed last, its version
+REFUSED = "nightreel.refused"  # of a version: why what a person asked for was not done
+RESTORES = "nightreel.restores"  # of a version: the deleted one that it stands for
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The registered model as people see and change it in MLflow at one moment.
+
+    Attributes:
+        aliases: version by alias.
+        tags: of the registered model.
+        versions: tags of each version that is not deleted, by its number.
+    """
+
+    aliases: Mapping[str, str]
+    tags: Mapping[str, str]
+    versions: Mapping[str, Mapping[str, str]]
+
+    @property
+    def mirrored(self) -> tuple[int, str]:
+        """The ledger entry that `champion` followed last and its model version; `(0, "")` where none was."""
+        seq, _, version = self.tags.get(MIRRORED, "").partition(" ")
+        return (int(seq), version) if seq.isdecimal() else (0, "")
+
+    def standing_for(self, version: str) -> str | None:
+        """`version` itself, or, where it was deleted, the newest one that was made to stand for it; None: neither."""
+        if version in self.versions:
+            return version
+        made = [number for number, tags in self.versions.items() if tags.get(RESTORES) == version]
+        return max(made, key=int, default=None)
 
 
 class Registry:
@@ -165,6 +199,11 @@ class Registry:
             for name, value in tags.items():
                 client.set_model_version_tag(self.name, version, name, value)
 
+    def untag_version(self, version: str, tag: str) -> None:
+        """Remove a tag of a model version; none there is as well."""
+        with self._asked() as client:
+            client.delete_model_version_tag(self.name, version, tag)
+
     def tags_of(self, version: str) -> dict[str, str]:
         """Tags of a model version. Raises `BadInput` when there is no such version."""
         with self._asked() as client:
@@ -222,14 +261,51 @@ class Registry:
         done = self._settings.home_dir / "mirrored" / self.name
         if version is None or (done.exists() and done.read_text(encoding="utf-8") == str(seq)):
             return
-        self._mirror(alias, version)
+        if not self.mirror(alias, version, seq=seq):
+            return
         done.parent.mkdir(parents=True, exist_ok=True)
         done.write_text(str(seq), encoding="utf-8")
 
-    def _mirror(self, alias: str, version: str) -> None:
+    def mirror(self, alias: str, version: str, *, seq: int) -> bool:
+        """Have `alias` follow ledger entry `seq`; False where MLflow has no longer any version to point it to.
+
+        An alias that a person has moved since the entry before is put back like the others, and says why: whatever it
+        asks for was not held against what is live now. An entry that is older than the last mirrored is left alone.
+        """
+        shown = self.shown()
+        last, before = shown.mirrored
+        target, now = shown.standing_for(version), shown.aliases.get(alias)
+        if last > seq:
+            return True
+        if target is None:
+            log.warning("MLflow has lost model version %s of %s: `nightreel reconcile` restores it", version, self.name)
+            return False
+        if now not in (None, target, shown.standing_for(before)) and 0 < last < seq:
+            self.tag_version(str(now), {REFUSED: f"ledger entry {seq} went live meanwhile; ask again if it is meant"})
+        if now != target:
+            self.set_alias(alias, target)
+        if (last, before) != (seq, version):
+            with self._asked() as client:
+                client.set_registered_model_tag(self.name, MIRRORED, f"{seq} {version}")
+        return True
+
+    def shown(self) -> Shown:
+        """The registered model as it is now; empty where there is none."""
         with self._asked() as client:
-            registered = client.get_registered_model(self.name)
-            if str(registered.aliases.get(alias)) != version:
+            if not client.search_registered_models(f"name = '{self.name}'"):
+                return Shown({}, {}, {})
+            # aliases first: a version that they name was there when the versions are read
+            model = client.get_registered_model(self.name)
+            found = client.search_model_versions(f"name = '{self.name}'")
+        aliases = {alias: str(version) for alias, version in model.aliases.items()}
+        return Shown(aliases, dict(model.tags), {str(each.version): dict(each.tags) for each in found})
+
+    def set_alias(self, alias: str, version: str | None) -> None:
+        """Point `alias` to a version, or remove it."""
+        with self._asked() as client:
+            if version is None:
+                client.delete_registered_model_alias(self.name, alias)
+            else:
                 client.set_registered_model_alias(self.name, alias, version)
 
 

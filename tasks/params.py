@@ -231,6 +231,10 @@ class Gate(Section):
         max_milliseconds: largest median time of one recommendation.
         max_megabytes: largest model on disk.
         min_index_recall: smallest recall of the index against exact search.
+        approval: `required`: a challenger that passed waits until a person approves it.
+        approval_hours: how long it waits; after that its request has lapsed.
+        approval_tag: of the model version in MLflow: a person sets it to `approved` or `rejected`, with a reason
+            behind a colon if there is one.
     """
 
     rule: Literal["non-inferior", "better"] = "non-inferior"
@@ -243,6 +247,9 @@ class Gate(Section):
     max_milliseconds: Annotated[float, Field(gt=0)] = 200.0
     max_megabytes: Annotated[float, Field(gt=0)] = 500.0
     min_index_recall: Share = 0.95
+    approval: Literal["none", "required"] = "none"
+    approval_hours: Annotated[float, Field(gt=0)] = 72.0
+    approval_tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")] = "nightreel.approval"
 
 
 class Index(Section):
