@@ -16,6 +16,7 @@ from prefect.artifacts import create_markdown_artifact
 from flows.leased import books_of, day_of, leased, work_of
 from flows.lineage_events import StepEvents, lineage_events
 from flows.live import Live
+from flows.notices import drift_told, tell_outcome, trouble_told
 from flows.outcome import Outcome, Request, Status
 from flows.refresh import catalogue_of, refresh_live, refreshes
 from flows.steps import (
@@ -179,14 +180,16 @@ def night(request: Request) -> Outcome:
 
 
 def _night(request: Request, lease: Held) -> Outcome:
-    with room_on(Settings().home_dir), _opened(request, lease) as run:
+    with room_on(Settings().home_dir), trouble_told(request), _opened(request, lease) as run:
         if not run.is_trained():
             registry = reach_step.submit(run.registry)  # beside validation, and known to be there before training
-            _prepare(run)
+            with drift_told(run.settings, run.name, run.checkout.path):
+                _prepare(run)
             registry.result()
             _train(run)
         outcome = _with_new_videos(run, _judge_and_release(run))
         write_json(run.checkout.folder / "outcome.json", outcome.as_row())
+        tell_outcome(run.settings, outcome)
         return outcome
 
 

@@ -6,6 +6,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.live import Live
+from flows.notices import tell_findings
 from flows.people import Finding, answer_people
 from infra.disk import room_on
 
@@ -23,6 +24,7 @@ def reconcile(root: str, name: str | None = None) -> list[Finding]:
         found = answer_people(live)
     for finding in found:
         get_run_logger().warning("%s: %s", finding.what, finding.said)
+    tell_findings(live.settings, live.name, found)
     if found:
         create_markdown_artifact(markdown(found), key="reconciled", description=live.name)
     return found

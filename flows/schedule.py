@@ -19,8 +19,10 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.automations import make_automations
 from flows.outcome import Request
 from infra.errors import BadInput, Unreachable
+from infra.settings import Settings
 
 POOL = "nightreel"
 START_SECONDS = 120
@@ -44,6 +46,8 @@ def make_schedule(cron: str, request: Request, *, pool: str) -> dict[str, Any]:
         raise BadInput(f"--cron takes five fields, such as '0 2 * * *'. Received: {cron!r}") from None
     cast(RunnerDeployment, deployment).apply(work_pool_name=pool)
     made = {"deployment": f"night/{name}", "cron": cron, "work pool": pool, "root": request.root}
+    if automations := asyncio.run(make_automations(Settings())):
+        made["automations"] = ", ".join(automations)
     return made | {"next": "run `nightreel worker`" if pool == POOL else f"have a worker poll {pool}"}
 
 

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
         lease_seconds: how long a night that is not heard of keeps others of its recommender from starting.
         mlflow_tracking_username, mlflow_tracking_password: what MLflow asks for, by MLflow's own variables.
         prefect_api_url, prefect_api_auth_string: Prefect's server and what it asks for, by Prefect's own variables.
+        notify_url, notify_token: where news for people goes, and the bearer token sent along; none by default.
         tuning_url: SQLAlchemy URL of the database of hyperparameter searches, such as `postgresql+psycopg://...`;
             default SQLite under `home`.
     """
@@ -87,6 +88,8 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = None
     openlineage_url: str | None = None
     openlineage_api_key: SecretStr | None = None
+    notify_url: SecretStr | None = None
+    notify_token: SecretStr | None = None
     tuning_url: SecretStr | None = None
     lease_seconds: float = 120
     # an alias leaves out the prefix

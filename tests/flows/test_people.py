@@ -1,7 +1,6 @@
 """What people ask for in MLflow: carried out by the ledger's protocol, or put back with the reason beside it."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ def asked(finished: FinishedNight, source: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-def live(asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+def live(asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
     """The recommender of a copy of `asked`, version 2 live."""
     project = Path(shutil.copytree(asked, tmp_path / "project", symlinks=True))
     monkeypatch.chdir(project)
@@ -35,7 +34,7 @@ def live(asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     live = Live.open(None)
     assert answer_people(live) == []
     assert champion(live) == "2"
-    yield live
+    return live
 
 
 def champion(live: Live) -> str | None:
