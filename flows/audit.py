@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 audit = typer.Typer(help="Prove what was trained on what.", no_args_is_help=True)
 
+HoldReason = Annotated[str, typer.Option("--reason", help="Why; it is kept for good.")]
 Release = Annotated[str, typer.Argument(help="A release's id, or its first characters.")]
 
 
@@ -131,6 +132,36 @@ def erase(
     from flows.view import show
 
     show(Eraser.of(name, user).erase(reason, apply=apply), show_erasure, as_json=as_json)
+
+
+@audit.command()
+def hold(release: Release, reason: HoldReason, name: NameOption = None, as_json: Json = False) -> None:
+    """Put a release on legal hold: neither `nightreel gc` nor an erasure removes it."""
+    from flows.gc import hold
+    from flows.live import Live
+    from flows.view import show, show_fields
+
+    show(hold(Live.open(name), release, reason=reason), show_fields, as_json=as_json)
+
+
+@audit.command()
+def unhold(release: Release, reason: HoldReason, name: NameOption = None, as_json: Json = False) -> None:
+    """Free a release of its legal hold. The record of the hold stays."""
+    from flows.gc import lift
+    from flows.live import Live
+    from flows.view import show, show_fields
+
+    show(lift(Live.open(name), release, reason=reason), show_fields, as_json=as_json)
+
+
+@audit.command()
+def holds(name: NameOption = None, as_json: Json = False) -> None:
+    """List every hold and every lifting of one: which release, when, by whom and why."""
+    from flows.gc_view import show_holds
+    from flows.live import Live
+    from flows.view import show
+
+    show([one.model_dump() for one in Live.open(name).holds.all()], show_holds, as_json=as_json)
 
 
 @audit.command("report")

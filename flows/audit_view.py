@@ -16,7 +16,8 @@ SHORT = 12  # characters of a digest where people look; JSON has them all
 
 def show_trace(console: Console, traced: Mapping[str, Any]) -> None:
     """A tree, the release at its root and the files of the source at its ends."""
-    state = "[red]retired[/]" if traced["retired"] else "[green]live[/]" if traced["live"] else "not live"
+    ended = traced["ended"] and f"[red]{escape(traced['ended']['state'])}[/]"
+    state = ended or ("[green]live[/]" if traced["live"] else "not live")
     root = Tree(f"[bold]release {traced['release']}[/] of {escape(traced['name'])}, {state}")
     facts = traced["manifest"]
     root.add(escape(f"candidate {facts['candidate']}, data until {facts['as_of']}, {facts['parts']} files"))
@@ -81,7 +82,7 @@ def _ended(life: Mapping[str, Any]) -> str:
 
 def _never(release: Mapping[str, Any]) -> str:
     why = "" if release["passed"] else ", the gate refused it"
-    return f"never live{why}" + (", retired" if release["retired"] else "")
+    return f"never live{why}" + (f", {escape(release['ended']['state'])}" if release["ended"] else "")
 
 
 def _add_entries(root: Tree, entries: Sequence[Mapping[str, Any]]) -> None:

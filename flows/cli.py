@@ -379,6 +379,21 @@ def reconcile(name: NameOption = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def gc(
+    keep: Annotated[int, typer.Option(min=0, help="How many releases that were live to keep beside the live one.")] = 5,
+    apply: Annotated[bool, typer.Option("--apply", help="Remove what can go.")] = False,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show or remove what neither the live release, the last ones nor those on legal hold need."""
+    from flows.gc import Collector
+    from flows.gc_view import show_collection
+    from flows.view import show
+
+    show(Collector.of(name).collect(keep, apply=apply), show_collection, as_json=as_json)
+
+
+@app.command()
 def rollback(
     reason: Reason,
     to: Annotated[int | None, typer.Option(help="Ledger entry to go back to; none means the one before.")] = None,

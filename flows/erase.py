@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.holdings import KEPT_OF_A_RUN, Holdings, find_holdings
+from flows.holdings import Holdings, find_holdings
+from infra.checkout import empty_run
 from infra.disk import disk_errors
 from infra.dvc_removal import DvcPlaces
 from infra.errors import BadInput, Refused
@@ -17,6 +18,7 @@ from infra.settings import Settings
 from infra.stores import open_store
 from lineage.books import Books
 from lineage.erasure import Erasure, Erasures, make_erasure_key
+from lineage.holds import Holds, refuse_held
 from lineage.ledger import recommenders
 from lineage.retirement import retire
 from tasks.arrivals import Arrivals
@@ -60,13 +62,15 @@ class Eraser:
             `shared`: DVC objects that other recommenders need as well, by name; `applied`.
 
         Raises:
-            Refused: `apply`, and the live release holds the viewer; nothing has been taken away then.
+            Refused: `apply`, and the live release holds the viewer, or one on legal hold does; nothing has been taken
+                away then.
         """
         erasure = self._record(reason)
         self._rewrite_landed()
         left, places = self._look()
         if apply:
             self._refuse_live(left.releases)
+            self._refuse_held(left)
             self._remove(left, places, erasure)
             left, _ = self._look()
         arrivals = Arrivals(self._landing).all()
@@ -117,6 +121,14 @@ class Eraser:
                 "release will not, and then this again."
             )
 
+    def _refuse_held(self, left: Holdings) -> None:
+        """Erasure gives way to a legal claim (GDPR, Article 17(3)(e)); whoever holds the release has to free it."""
+        standing = Holds(self.books.store, self.books.name, self.books.trust).standing()
+        refuse_held(
+            {release: standing[release] for release in left.releases if release in standing},
+            what=f"The erasure of a viewer of {self.books.name}",
+        )
+
     def _remove(self, left: Holdings, places: DvcPlaces, erasure: Erasure) -> None:
         """First nothing can be loaded any more; what tells which nights are meant goes last, the indexes at the end."""
         books = self.books
@@ -128,8 +140,7 @@ class Eraser:
         for key in left.blobs:
             books.store.delete(key)
         places.forget(left.made_as)
-        for place, md5s in left.objects.items():
-            places.remove(place, md5s)
+        places.remove(left.objects)
         self._remove_here(left)
         for key in left.indexes:
             books.store.delete(key)
@@ -142,24 +153,12 @@ class Eraser:
             for file in left.unclaimed.values():
                 file.unlink(missing_ok=True)
             for folder in left.folders:
-                with locked(folder / "lock"):
-                    _empty(folder)
+                empty_run(folder)
             with locked(home / "releases/lock"):
                 for copy in left.copies:
                     shutil.rmtree(copy)
         with locked(home / "git.lock"):
             git("worktree", "prune", at=self.root)
-
-
-def _empty(folder: Path) -> None:
-    """Remove all but the lock and the outcome, which a replay reads, of a run's folder."""
-    for child in folder.iterdir():
-        if child.name in KEPT_OF_A_RUN:
-            continue
-        if child.is_dir():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
 
 
 def _only(settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from flows.known_runs import KnownRun, known_runs
+from infra.checkout import is_empty
 from infra.dvc_objects import CACHE
 from infra.dvc_removal import DvcPlaces
 from infra.registry import Registry
@@ -17,16 +18,15 @@ from infra.stores import Missing
 from lineage.books import Books
 from lineage.manifest import Manifest
 from lineage.releases import blob_key
+from lineage.retirement import retired
 from lineage.runs import RunRecord
 from lineage.snapshots import SNAPSHOTS, holding, indexed
 from tasks import paths
 from tasks.erase_landed import holds, leftovers
 from tasks.landing import landing_folder
 
-MANIFESTS, RETIRED = "manifests/", "retired/"
 RECORD = "record/"
 VIEWERS = "viewers.parquet"
-KEPT_OF_A_RUN = ("lock", "outcome.json")
 OF_VIEWERS = ("evaluation", "data-docs")  # folders of MLflow's runs; figures and verdicts stay
 PARALLEL = 8
 
@@ -53,7 +53,7 @@ class Holdings:
     landed: tuple[Path, ...]
     folders: tuple[Path, ...]
     copies: tuple[Path, ...]
-    objects: Mapping[str, Sequence[str]]
+    objects: Mapping[str, Collection[str]]
     made_as: Mapping[str, str]
     unclaimed: Mapping[str, Path]
     blobs: Mapping[str, str]
@@ -91,25 +91,25 @@ def find_holdings(books: Books, registry: Registry, user: str, *, root: Path) ->
     held = _runs_with(user, runs, books, places)
     affected = [run for run in runs if run.run in held]
     records = [record for run in affected for record in run.records]
-    manifests = _manifests(books)
+    manifests = books.releases.manifests()
     recorded = {record.release for run in runs for record in run.records if record.release}
     releases = {record.release for record in records if record.release} | _unrecorded(user, manifests, recorded, books)
-    retired = {key.removeprefix(RETIRED).removesuffix(".json") for key in books.store.keys(RETIRED)}
+    ended = retired(books.store)
     head = books.ledger.head()
     made_as, shared = _objects(runs, held, books.name, places)
     claimed = {md5 for run in runs for md5 in places.expanded(run.outs)}
     holdings = Holdings(
         runs=tuple(run.run for run in affected),
         releases=tuple(sorted(releases)),
-        retired=frozenset(retired & releases),
+        retired=frozenset(ended & releases),
         live=head.release if head and head.release in releases else None,
         landed=tuple(leftovers(landing_folder(books.settings, books.name))),
-        folders=tuple(run.folder for run in affected if run.folder and _worth_removing(run.folder)),
+        folders=tuple(run.folder for run in affected if run.folder and not is_empty(run.folder)),
         copies=tuple(_copies(releases, books.settings.home_dir)),
         objects={place: md5s for place, md5s in places.present(made_as).items() if md5s},
         made_as=made_as,
         unclaimed={md5: file for md5, file in places.unclaimed(claimed).items() if holds(file, user)},
-        blobs=_blobs(manifests, releases, retired, books),
+        blobs=_blobs(manifests, releases, ended, books),
         indexes=tuple(_indexes(records, books)),
         artifacts=tuple(uri for run in affected for uri in registry.artifacts(run.run, below=OF_VIEWERS)),
         shared=shared,
@@ -165,12 +165,6 @@ def _objects(
     return {md5: path for md5, path in made.items() if md5 not in kept}, shared
 
 
-def _manifests(books: Books) -> list[Manifest]:
-    names = [key.removeprefix(MANIFESTS).removesuffix(".json") for key in books.store.keys(MANIFESTS)]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        return list(pool.map(books.releases.manifest, names))
-
-
 def _unrecorded(user: str, manifests: Sequence[Manifest], recorded: set[str], books: Books) -> set[str]:
     """Releases of nights that left no record, whose viewers are known from the release itself."""
     candidates = [one for one in manifests if one.name == books.name and one.release not in recorded]
@@ -187,20 +181,16 @@ def _serves(user: str, manifest: Manifest, books: Books) -> bool:
     return user in viewers.to_series().cast(pl.String)
 
 
-def _blobs(manifests: Sequence[Manifest], releases: set[str], retired: set[str], books: Books) -> dict[str, str]:
+def _blobs(manifests: Sequence[Manifest], releases: set[str], ended: set[str], books: Books) -> dict[str, str]:
     """Path by key of the parts that no other release has, but for the releases' records, which name no viewer."""
     gone: dict[str, str] = {}
     kept: set[str] = set()
     for one in manifests:
         for path, part in one.parts.items():
-            if path.startswith(RECORD) or one.release not in releases | retired:
+            if path.startswith(RECORD) or one.release not in releases | ended:
                 kept.add(blob_key(part))
             elif one.release in releases:
                 gone[blob_key(part)] = path
     asked = sorted(gone.keys() - kept)
     with ThreadPoolExecutor(PARALLEL) as pool:
         return {key: gone[key] for key, there in zip(asked, pool.map(books.store.exists, asked), strict=True) if there}
-
-
-def _worth_removing(folder: Path) -> bool:
-    return any(child.name not in KEPT_OF_A_RUN for child in folder.iterdir())

@@ -16,12 +16,14 @@ from infra.stores import open_store
 from lineage.approvals import Approvals, asking
 from lineage.attestation import check_attestation
 from lineage.books import Books
+from lineage.holds import Holds
 from lineage.ledger import Draft, Entry, Ledger, recommenders
 from lineage.manifest import Manifest
 from lineage.prefix import release_by_prefix
 from lineage.promotion import rollback_target
 from lineage.recorded import made_by, trained_release
 from lineage.releases import Releases
+from lineage.runs import records
 from tasks.params import Gate, load_params
 from tasks.recommend import Bundle
 
@@ -76,6 +78,11 @@ class Live:
         """The release store."""
         return self.books.releases
 
+    @property
+    def holds(self) -> Holds:
+        """Which releases must be kept."""
+        return Holds(self.books.store, self.name, self.books.trust)
+
     @cached_property
     def approvals(self) -> Approvals:
         """What waited for a person, and what was decided."""
@@ -103,6 +110,12 @@ class Live:
         found = release_by_prefix(prefix, known, where=f"in the ledger of {self.name}")
         return [entry for entry in entries if entry.release == found], self.releases.manifest(found)
 
+    def known(self, prefix: str) -> str:
+        """The release whose id starts with `prefix`, live once or not. Raises `BadInput` for none or several."""
+        entered = [entry.release for entry in self.ledger.entries()]
+        made = (record.release for record in records(self.books.store, self.name) if record.release)
+        return release_by_prefix(prefix, (*entered, *made), where=f"of {self.name}")
+
     def describe(self, prefix: str) -> dict[str, Any]:
         """A release for the screen: manifest, when it was live, its verdict's checks."""
         entries, manifest = self.release(prefix)
@@ -118,8 +131,8 @@ class Live:
 
     def signature(self, release: str) -> str:
         """By whose key a release is attested, in words, or why that is not to be trusted."""
-        if self.releases.is_retired(release):
-            return "retired"
+        if ended := self.releases.retirement(release):
+            return ended.state
         try:
             _, keyid = check_attestation(self.books.store, self.books.trust, self.releases.manifest(release))
         except Refused as error:

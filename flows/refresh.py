@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.leased import books_of, leased
 from flows.outcome import Refreshed, Request
 from flows.steps import land_step, release_step
+from infra.checkout import IN_USE
 from infra.disk import room_on
 from infra.errors import BadInput, Refused
 from infra.git import git, project_root, snapshot
@@ -68,7 +69,7 @@ def _refresh(request: Request, lease: Held) -> Refreshed:
     root, books = project_root(Path(request.root)), books_of(request)
     settings, name = books.settings, books.name
     params = load_params(root / "params.yaml", request.overrides)
-    with room_on(settings.home_dir):
+    with room_on(settings.home_dir), locked(settings.home_dir / IN_USE, shared=True):
         landed = land_step(request.source, request.path, name, settings, request.as_of)
         code = snapshot(root)
         origin = Origin(f"refresh-{landed.as_of}", code, code == git("rev-parse", "HEAD", at=root))

@@ -10,16 +10,19 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.errors import Refused
 from infra.git import git, run_ref, snapshot
 from infra.locks import locked
 from infra.settings import Settings
 
 GIT_SECONDS = 5.0  # none of a run's git commands takes as long
+IN_USE = "in-use.lock"  # shared by whoever makes, judges or releases; `nightreel gc --apply` holds it alone
+LEFT_OF_A_RUN = ("lock", "outcome.json")  # a replay reads the outcome
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def checked_out(inputs: Inputs, settings: Settings) -> Iterator[Checkout]:
     """The run's checkout, made or found, held against other processes until the block ends."""
     run = Checkout(inputs.root, settings.home_dir / "runs" / inputs.run)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with locked(run.folder / "lock"):
+    with locked(settings.home_dir / IN_USE, shared=True), locked(run.folder / "lock"):
         if not (run.folder / "ready").exists():
             _make(run, inputs, settings)
         with locked(run.step_lock):
@@ -111,6 +114,40 @@ def checked_out(inputs: Inputs, settings: Settings) -> Iterator[Checkout]:
         # DVC writes this list of its own locks in place, so a kill may have torn it; nobody of this run is at work now
         (run.path / ".dvc/tmp/rwlock").unlink(missing_ok=True)
         yield run
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether there is no more than `LEFT_OF_A_RUN` in a run's folder."""
+    return all(child.name in LEFT_OF_A_RUN for child in folder.iterdir())
+
+
+def empty_run(folder: Path) -> None:
+    """Remove all but `LEFT_OF_A_RUN` of a run's folder, when nobody is at work in it. A kill can be taken up again."""
+    with locked(folder / "lock"), locked(folder / "step.lock"):
+        (folder / "ready").unlink(missing_ok=True)  # first, so that half a worktree is made anew
+        checkout = folder / "checkout"
+        _clear(checkout, but=("data",))
+        _clear(checkout / "data", but=("landed.json",))  # what tells whose run it is goes last
+        _clear(folder, but=LEFT_OF_A_RUN)
+
+
+def _clear(folder: Path, *, but: Collection[str]) -> None:
+    for child in folder.iterdir() if folder.is_dir() else ():
+        if child.name in but:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process of this machine holds the run in `folder`."""
+    try:
+        with locked(folder / "lock", shared=True, or_refuse=folder.name):
+            return False
+    except Refused:
+        return True
 
 
 def _free_git(run: Checkout) -> None:

@@ -3,7 +3,7 @@
 DVC itself only collects all that nothing names any more, which in a shared remote is other people's work.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,12 @@ def outs_of(lock: str) -> dict[str, str]:
     """Path by MD5 of all that the stages of a `dvc.lock` wrote."""
     stages = (yaml.load(lock, Loader=LOADER) or {}).get("stages", {})
     return {out["md5"]: out["path"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def _parted(md5s: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Lists of folders, and files."""
+    every = list(md5s)
+    return [md5 for md5 in every if md5.endswith(FOLDER)], [md5 for md5 in every if not md5.endswith(FOLDER)]
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,43 @@ class DvcPlaces:
         """Copy an object to `path` from the first place that has it; None when none has."""
         return next((path for _ in downloads(self.stores.items(), md5, path)), None)
 
-    def present(self, md5s: Iterable[str]) -> dict[str, list[str]]:
-        """Which of the objects each place has; files before the folders that list them, as `remove` wants them."""
+    def present(self, md5s: Iterable[str]) -> dict[str, dict[str, int]]:
+        """Which of the objects each place has, with their bytes; files before the folders that list them."""
         wanted = sorted(md5s, key=lambda md5: (md5.endswith(FOLDER), md5))
-        there = {place: set(store.keys(OBJECTS)) for place, store in self.stores.items()}
-        return {place: [md5 for md5 in wanted if object_key(md5) in keys] for place, keys in there.items()}
+        there = {place: store.listed(OBJECTS) for place, store in self.stores.items()}
+        return {
+            place: {md5: listed[key].bytes for md5 in wanted if (key := object_key(md5)) in listed}
+            for place, listed in there.items()
+        }
 
-    def remove(self, place: str, md5s: Iterable[str]) -> None:
-        """Remove objects from a place. Lists of folders go last, so that a removal that is killed can be taken up."""
-        wanted = list(md5s)
-        for kind in (False, True):
-            with ThreadPoolExecutor(PARALLEL) as pool:
-                keys = [object_key(md5) for md5 in wanted if md5.endswith(FOLDER) is kind]
-                list(pool.map(self.stores[place].delete, keys))
+    def remove(self, objects: Mapping[str, Iterable[str]]) -> None:
+        """Remove objects, MD5s by place, so that a removal that is killed can be taken up.
+
+        DVC takes a folder for whole where a remote has its list. So there the list goes first, and the cache, which
+        keeps a copy of it until all else is gone, tells the files that are left.
+        """
+        cached, brought = list(objects.get(CACHE, ())), []
+        for place, md5s in objects.items():
+            if place != CACHE:
+                lists, files = _parted(md5s)
+                brought += self._bring(place, lists)
+                self._delete(place, lists)
+                self._delete(place, files)
+        lists, files = _parted(cached + brought)
+        self._delete(CACHE, files)
+        self._delete(CACHE, lists)
+
+    def _bring(self, place: str, lists: Sequence[str]) -> list[str]:
+        """Copy lists of folders from a remote into the cache; those that it did not have."""
+        cache, remote = self.stores[CACHE], self.stores[place]
+        missing = [md5 for md5 in lists if not cache.exists(object_key(md5))]
+        for md5 in missing:
+            cache.put_if_absent(object_key(md5), remote.get(object_key(md5)))
+        return missing
+
+    def _delete(self, place: str, md5s: Iterable[str]) -> None:
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            list(pool.map(self.stores[place].delete, map(object_key, md5s)))
 
     def forget(self, md5s: Iterable[str]) -> None:
         """Remove what DVC remembers of steps that made one of the objects, which it would look for in vain."""

@@ -5,16 +5,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.errors import Refused
+
 
 @contextmanager
-def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+def locked(path: Path, *, shared: bool = False, or_refuse: str | None = None) -> Iterator[None]:
     """Hold the lock named by the file `path`, alone or with others who share it, waiting for whoever is in the way.
 
     The kernel frees the lock when its holder ends, killed or not. The file itself stays: it is empty and means nothing.
+
+    Raises:
+        Refused: `or_refuse`, where that is given, instead of waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, how if or_refuse is None else how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(or_refuse or "") from None
         yield
 
 

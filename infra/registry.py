@@ -212,6 +212,17 @@ class Registry:
                     return dict(found.tags)
         raise BadInput(f"There is no model version {version} of {self.name} in MLflow at {self.uri.split('@')[-1]}")
 
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Tags by the number of every model version; none where there is no such model."""
+        with self._asked() as client:
+            found: dict[str, dict[str, str]] = {}
+            token = None
+            while True:
+                page = client.search_model_versions(f"name = '{self.name}'", page_token=token)
+                found |= {str(version.version): dict(version.tags) for version in page}
+                if not (token := page.token):
+                    return found
+
     def artifacts(self, key: str, *, below: Collection[str]) -> list[str]:
         """URIs of what is kept of the run with this key and its children in the folders `below`, and of its models.
 
@@ -221,6 +232,13 @@ class Registry:
 
         with self._asked() as client:
             return [uri for uri in self._kept(client, key, below) if get_artifact_repository(uri).list_artifacts()]
+
+    def artifact_bytes(self, uri: str) -> int:
+        """How much lies at `uri`."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._asked():
+            return _bytes_below(get_artifact_repository(uri), None)
 
     def delete_artifacts(self, uri: str) -> None:
         """Delete all that lies at `uri`, through MLflow's own way to it."""
@@ -307,6 +325,11 @@ class Registry:
                 client.delete_registered_model_alias(self.name, alias)
             else:
                 client.set_registered_model_alias(self.name, alias, version)
+
+
+def _bytes_below(repository: Any, path: str | None) -> int:
+    files = repository.list_artifacts(path)
+    return sum(_bytes_below(repository, file.path) if file.is_dir else file.file_size or 0 for file in files)
 
 
 def _make_database(home: Path) -> None:

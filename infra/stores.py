@@ -8,9 +8,10 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -32,6 +33,13 @@ class Missing(BadInput):
 
     def __init__(self, where: str) -> None:
         super().__init__(f"The store has no {where}.")
+
+
+class Stored(NamedTuple):
+    """What a listing tells of an object: its size, and when it was stored (UTC)."""
+
+    bytes: int
+    at: datetime
 
 
 class ObjectStore(Protocol):
@@ -62,11 +70,14 @@ class ObjectStore(Protocol):
     def keys(self, prefix: str, *, after: str = "") -> Iterator[str]:
         """The keys that start with `prefix` and sort behind `after`, ascending by Unicode code points."""
 
+    def listed(self, prefix: str) -> dict[str, Stored]:
+        """Size and time of all that stands under keys that start with `prefix`."""
+
     def delete(self, key: str) -> None:
         """Remove what is under `key`, in all versions that a bucket keeps; nothing there is as well.
 
-        For the erasure of a viewer and the earlier states of a lease: ledgers, records of runs and of erasures are never
-        removed.
+        For the erasure of a viewer, for retention and for earlier states of a lease: ledgers, records and manifests are
+        never removed.
         """
 
 
@@ -126,6 +137,16 @@ class FolderStore:
         keys = (path[len(f"{self._root}/") :] for path in paths)
         found = (key for key in keys if key.startswith(prefix) and key > after and not key.startswith(f"{PARTIAL}/"))
         return iter(sorted(found))
+
+    def listed(self, prefix: str) -> dict[str, Stored]:
+        """See `ObjectStore.listed`."""
+        found = {}
+        with disk_errors(self._root):
+            for key in self.keys(prefix):
+                with suppress(FileNotFoundError):  # removed since
+                    facts = self._path(key).stat()
+                    found[key] = Stored(facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+        return found
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
@@ -237,14 +258,20 @@ class S3Store:
 
     def keys(self, prefix: str, *, after: str = "") -> Iterator[str]:
         """See `ObjectStore.keys`."""
-        start = self._prefix + after if after else ""
+        # not every server sorts a/b behind a-b
+        return iter(sorted(self._listed(prefix, after=self._prefix + after if after else "")))
+
+    def listed(self, prefix: str) -> dict[str, Stored]:
+        """See `ObjectStore.listed`."""
+        return self._listed(prefix, after="")
+
+    def _listed(self, prefix: str, *, after: str) -> dict[str, Stored]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix, StartAfter=start
+            Bucket=self._bucket, Prefix=self._prefix + prefix, StartAfter=after
         )
         with s3_errors(self._where(prefix)):
-            found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        # not every server sorts a/b behind a-b
-        return iter(sorted(name.removeprefix(self._prefix) for name in found))
+            every = [entry for page in pages for entry in page.get("Contents", [])]
+        return {one["Key"].removeprefix(self._prefix): Stored(one["Size"], one["LastModified"]) for one in every}
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""

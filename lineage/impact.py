@@ -17,7 +17,7 @@ from infra.stores import ObjectStore
 from lineage.canonical import sha256_of_file
 from lineage.intervals import Interval, intervals
 from lineage.ledger import Ledger
-from lineage.retirement import is_retired
+from lineage.retirement import Retirement, retirement
 from lineage.runs import LandedFile, RunRecord, records
 from lineage.snapshots import holding, indexed
 
@@ -77,8 +77,9 @@ def impact(query: Query, *, ledger: Ledger, store: ObjectStore) -> dict[str, Any
     Returns:
         `nights`: each night that it reached, released, refused or unchanged; `snapshots` and `model_versions`: theirs;
         `releases`: what was made of them, with the `intervals` in which each was live, whether it is `live` now, and
-        whether it was `retired`. What the answer cannot know: `unindexed`, snapshots without an index (asked about a
-        viewer or a video), and `unrecorded`, releases in the ledger that no night's record tells of.
+        whether it was `retired` and how it `ended` (`Retirement.as_row`), None when it did not. What the answer cannot
+        know: `unindexed`, snapshots without an index (asked about a viewer or a video), and `unrecorded`, releases in
+        the ledger that no night's record tells of.
 
     Raises:
         BrokenChain: the ledger does not hold.
@@ -100,7 +101,7 @@ def impact(query: Query, *, ledger: Ledger, store: ObjectStore) -> dict[str, Any
         "snapshots": _distinct(night.snapshot for night in reached),
         "model_versions": _distinct(night.model_version for night in reached if night.model_version),
         "releases": [
-            _release(release, made_by, lives.get(release, []), retired=is_retired(store, release))
+            _release(release, made_by, lives.get(release, []), ended=retirement(store, release))
             for release, made_by in by_release.items()
         ],
         "unindexed": unindexed,
@@ -108,7 +109,9 @@ def impact(query: Query, *, ledger: Ledger, store: ObjectStore) -> dict[str, Any
     }
 
 
-def _release(release: str, made_by: Sequence[RunRecord], lives: Sequence[Interval], *, retired: bool) -> dict[str, Any]:
+def _release(
+    release: str, made_by: Sequence[RunRecord], lives: Sequence[Interval], *, ended: Retirement | None
+) -> dict[str, Any]:
     return {
         "release": release,
         "candidate": made_by[0].candidate,
@@ -117,7 +120,8 @@ def _release(release: str, made_by: Sequence[RunRecord], lives: Sequence[Interva
         "runs": _distinct(night.run for night in made_by),
         "model_versions": _distinct(night.model_version for night in made_by if night.model_version),
         "live": any(one.until is None for one in lives),
-        "retired": retired,
+        "retired": ended is not None,
+        "ended": ended and ended.as_row(),
         "intervals": [one.as_row() for one in lives],
     }
 

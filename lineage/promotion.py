@@ -41,7 +41,7 @@ def rollback_target(ledger: Ledger, releases: Releases, *, to: int | None) -> En
 
     Raises:
         BadInput: nothing is live, there is no such entry, or it names the release that is live already.
-        Refused: entry `to` is an override.
+        Refused: entry `to` is an override; or, without `to`, all that could be gone back to were retired.
     """
     live = ledger.head()
     if live is None:
@@ -56,9 +56,15 @@ def rollback_target(ledger: Ledger, releases: Releases, *, to: int | None) -> En
                 f"{target.model_version} --override`, if it must be."
             )
         return target
+    ended = None
     for seq in range(live.seq - 1, 0, -1):
         target = ledger.get(seq)
-        usable = target.action != "override" and not releases.is_retired(target.release)
-        if target.release != live.release and usable:
+        if target.release == live.release or target.action == "override":
+            continue
+        gone = releases.retirement(target.release)
+        if gone is None:
             return target
+        ended = ended or gone
+    if ended:
+        raise Refused(f"No release of {ledger.name} is left to roll back to. {ended.sentence}")
     raise BadInput(f"No other release of {ledger.name} was ever live, so there is none to roll back to.")

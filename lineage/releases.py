@@ -16,11 +16,12 @@ from infra.stores import Missing, ObjectStore
 from lineage.attestation import check_attestation
 from lineage.canonical import Digest, sha256
 from lineage.manifest import Manifest, Part, check, faults
-from lineage.retirement import is_retired, refuse_retired
+from lineage.retirement import Retirement, is_retired, refuse_retired, retirement
 from lineage.signing import Trust
 
 log = logging.getLogger(__name__)
 
+MANIFESTS = "manifests/"
 INDEX = "index/index.json"
 PARALLEL = 8
 DIGEST = TypeAdapter(Digest)
@@ -66,9 +67,19 @@ class Releases:
             raise Refused(f"The manifest of release {release[:12]} was changed in the store: its digest differs.")
         return Manifest.decode(data, where=f"The manifest of release {release[:12]}")
 
+    def manifests(self) -> list[Manifest]:
+        """Every manifest of the store, of all recommenders and of retired releases as well. Raises as `manifest`."""
+        names = [key.removeprefix(MANIFESTS).removesuffix(".json") for key in self._store.keys(MANIFESTS)]
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return list(pool.map(self.manifest, names))
+
     def is_retired(self, release: str) -> bool:
         """Whether `release` may never be loaded again."""
         return is_retired(self._store, release)
+
+    def retirement(self, release: str) -> Retirement | None:
+        """How `release` was retired, None when it was not."""
+        return retirement(self._store, release)
 
     def open(self, release: str) -> Path:
         """A local folder with the files of `release`, every digest checked now. Treat it as read-only.
@@ -120,7 +131,7 @@ class Releases:
 def manifest_key(release: str) -> str:
     """Where the manifest of `release` is stored. Raises `BadInput` when that is no release's name."""
     try:
-        return f"manifests/{DIGEST.validate_python(release)}.json"
+        return f"{MANIFESTS}{DIGEST.validate_python(release)}.json"
     except ValidationError:
         raise BadInput(f"A release is named by 64 hexadecimal digits. Received: {release!r}") from None
 

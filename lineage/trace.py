@@ -15,6 +15,7 @@ from lineage.ledger import Ledger
 from lineage.manifest import Manifest
 from lineage.prefix import release_by_prefix
 from lineage.releases import Releases
+from lineage.retirement import retirement
 from lineage.runs import RunRecord, records
 from lineage.snapshots import indexed
 
@@ -29,10 +30,11 @@ def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStor
         store: where the nights' records are.
 
     Returns:
-        `release`, `live`, `retired`; `entries`: its ledger entries with `until` and `until_seq`; `manifest`: its facts;
-        `nights`: the record of each night that made it, newest first, with `ref`, `mlflow_run` (the tag
-        `nightreel.key` of its run in MLflow) and `indexed`; and, None for a retired release, whose files are gone:
-        `verdict`, `stages` (DVC's, the last one first) and `snapshot` (each file's digest, size and rows).
+        `release`, `live`, `retired`; `ended`: how it was retired (`Retirement.as_row`), None when it was not;
+        `entries`: its ledger entries with `until` and `until_seq`; `manifest`: its facts; `nights`: the record of each
+        night that made it, newest first, with `ref`, `mlflow_run` (the tag `nightreel.key` of its run in MLflow) and
+        `indexed`; and, None for a retired release, whose files are gone: `verdict`, `stages` (DVC's, the last one
+        first) and `snapshot` (each file's digest, size and rows).
 
     Raises:
         BadInput: no release or several have such an id.
@@ -41,14 +43,15 @@ def trace(release: str, *, ledger: Ledger, releases: Releases, store: ObjectStor
     lives, nights = intervals(ledger.entries()), records(store, ledger.name)
     known = (*lives, *(night.release for night in nights if night.release))
     found = release_by_prefix(release, known, where=f"of {ledger.name}")
-    retired = releases.is_retired(found)
-    record = None if retired else releases.open(found) / "record"
+    ended = retirement(store, found)
+    record = None if ended else releases.open(found) / "record"
     there = indexed(store, ledger.name)
     return {
         "release": found,
         "name": ledger.name,
         "live": any(life.until is None for life in lives.get(found, [])),
-        "retired": retired,
+        "retired": ended is not None,
+        "ended": ended and ended.as_row(),
         "entries": [life.as_row() for life in lives.get(found, [])],
         "manifest": _facts(releases.manifest(found)),
         "verdict": record and json.loads((record / "verdict.json").read_text(encoding="utf-8")),

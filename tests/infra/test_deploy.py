@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from infra.settings import Settings
 from lineage import attestation, retirement
 from lineage.erasure import ERASURES
+from lineage.holds import HOLDS
 from lineage.ledger import LEDGERS
 from lineage.releases import manifest_key
 from lineage.runs import RUNS
@@ -297,7 +298,8 @@ def test_the_store_keeps_what_nightreel_never_removes() -> None:
     assert kept
     assert erase
     release = "0" * 64
-    one_each = (ERASURES, LEDGERS, RUNS, attestation.key_of(release), retirement.key_of(release), manifest_key(release))
+    books = (attestation.key_of(release), retirement.key_of(release), manifest_key(release))
+    one_each = (ERASURES, HOLDS, LEDGERS, RUNS, *books)
     assert set(re.findall(r'"(\w+)"', kept[1])) == {key.split("/")[0] for key in one_each}
     # flows/erase.py removes parts of releases and indexes of snapshots
     assert re.findall(r"local.store}/(\w+)/", erase[0]) == ["blobs", SNAPSHOTS.strip("/")]

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from infra.dvc_objects import CACHE, object_key
 from infra.dvc_removal import DvcPlaces, outs_of
 from infra.settings import Settings
 from infra.stores import FolderStore, ObjectStore, open_store
@@ -73,13 +76,45 @@ def test_objects_are_removed_where_they_are(places: DvcPlaces, tmp_path: Path) -
     gone = places.expanded({raw: "data/raw"}).keys()
     present = places.present([*gone, "e" * 32])
     one, two = sorted((md5_of(b"1"), md5_of(b"2")))
-    assert list(present.values()) == [[one, two, raw], [md5_of(b"1")]]
-    for place, md5s in present.items():
-        places.remove(place, md5s)
+    assert [list(there) for there in present.values()] == [[one, two, raw], [md5_of(b"1")]]
+    assert [sum(there.values()) for there in present.values()] == [2 + len(cache.get(object_key(raw))), 1]
+    places.remove(present)
     assert [list(place.keys("")) for place in (cache, remote)] == [[f"files/md5/{other[:2]}/{other[2:]}"]] * 2
-    assert all(md5s == [] for md5s in places.present(gone).values())
+    assert not any(places.present(gone).values())
     assert places.fetch(md5_of(b"1"), tmp_path / "file") is None
     assert places.fetch(other, tmp_path / "file") == tmp_path / "file"
+
+
+def test_a_killed_removal_leaves_the_list_of_a_folder_in_the_cache_and_in_no_remote(places: DvcPlaces) -> None:
+    cache, remote = stores(places)
+    raw = put_folder(remote, {"a": b"1", "b": b"2"})
+    (url,) = set(places.stores) - {CACHE}
+    broken = replace(places, stores=places.stores | {url: _Dying(remote, after=1)})
+    with pytest.raises(KeyboardInterrupt):
+        broken.remove(places.present(places.expanded({raw: "data/raw"})))
+    assert not remote.exists(object_key(raw))
+    assert len(list(remote.keys(""))) == 2
+    taken_up = DvcPlaces.of(Settings(home=places.cache.parent, remote=url), [])
+    left = taken_up.present(taken_up.expanded({raw: "data/raw"}))
+    assert {place: len(md5s) for place, md5s in left.items()} == {CACHE: 1, url: 2}
+    taken_up.remove(left)
+    assert [list(place.keys("")) for place in (cache, remote)] == [[], []]
+
+
+class _Dying:
+    """A store whose process is killed when it has removed `after` objects."""
+
+    def __init__(self, store: ObjectStore, *, after: int) -> None:
+        self._store, self._left = store, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def delete(self, key: str) -> None:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        self._store.delete(key)
 
 
 def test_what_dvc_remembers_of_a_removed_object_is_forgotten(places: DvcPlaces) -> None:
@@ -104,5 +139,5 @@ def test_remotes_of_the_runs_commits_count_as_well(tmp_path: Path) -> None:
     places = DvcPlaces.of(Settings(home=home, remote=str(new)), [config, config, "[core]\n    analytics = false\n", ""])
     assert sorted(places.stores) == sorted(["cache", str(new), str(old)])
     md5 = put(FolderStore(old), b"1")
-    places.remove(str(old), [md5])
+    places.remove({str(old): [md5]})
     assert list(open_store(str(old), Settings(home=home)).keys("")) == []

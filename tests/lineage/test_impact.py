@@ -61,6 +61,7 @@ def test_a_viewer_reached_these_snapshots_versions_releases_and_intervals(histor
                 "model_versions": ["1"],
                 "live": True,
                 "retired": False,
+                "ended": None,
                 "intervals": [
                     entries[0].model_dump() | {"until": entries[1].at, "until_seq": 2},
                     entries[2].model_dump() | {"until": None, "until_seq": None},
@@ -75,6 +76,7 @@ def test_a_viewer_reached_these_snapshots_versions_releases_and_intervals(histor
                 "model_versions": ["2"],
                 "live": False,
                 "retired": False,
+                "ended": None,
                 "intervals": [],
             },
         ],
