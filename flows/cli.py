@@ -107,6 +107,28 @@ def replay(
 
 
 @app.command()
+def monitor(
+    source: SourceOption = Source.movielens,
+    path: PathOption = None,
+    as_of: Annotated[
+        datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Last day to look at.")
+    ] = None,
+    overrides: SetOption = None,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the live release on each new day, look for drift, and roll back where `monitor.rollback` says so."""
+    from flows.run import run_monitor
+
+    watched = run_monitor(name, source.value, path, as_of and as_of.date(), overrides or [])
+    from flows.monitor_view import show_watched
+    from flows.view import show
+
+    show(watched.model_dump(mode="json"), show_watched, as_json=as_json)
+    raise typer.Exit(1 if watched.status in ("rolled back", "rollback refused") else 0)
+
+
+@app.command()
 def leaderboard(
     source: SourceOption = Source.movielens,
     path: PathOption = None,

@@ -11,7 +11,7 @@ from flows.going_live import make_live
 from infra.errors import BadInput, Refused
 from infra.git import project_root
 from infra.registry import Registry
-from infra.settings import Settings, git_common_dir
+from infra.settings import Settings, settings_at
 from infra.stores import open_store
 from lineage.approvals import Approvals, asking
 from lineage.attestation import check_attestation
@@ -40,13 +40,13 @@ class Live:
         """The recommender called `name`; with no name, the one of `params.yaml`, else the only one there is.
 
         Args:
-            name: which.
-            root: the checkout; none means the one around the working directory.
+            name: of the recommender.
+            root: the checkout; None: the one around the working directory.
 
         Raises:
             BadInput: there is none, or there are several to choose from.
         """
-        settings, params = _settings_at(root), load_params(project_root(root) / "params.yaml")
+        settings, params = settings_at(root), load_params(project_root(root) / "params.yaml")
         wanted = name or params.name
         store = open_store(settings.store_url, settings)
         known = sorted({*recommenders(store), *asking(store)})
@@ -221,12 +221,6 @@ class Live:
 
     def _go_live(self, draft: Draft) -> Entry:
         return make_live(draft, self.books, self.registry, after=self.ledger.head())
-
-
-def _settings_at(root: Path | None) -> Settings:
-    if root is None:
-        return Settings()
-    return Settings(home=Settings().home or git_common_dir(root).parent / ".nightreel")
 
 
 def _override(live: Entry) -> str | None:

@@ -48,6 +48,36 @@ class Refreshed(BaseModel):
     reason: str | None = None
 
 
+class Watched(BaseModel):
+    """What monitoring found.
+
+    Attributes:
+        status: `nothing new`; `watched`; `rolled back`; or `rollback refused`: it is due and was not carried out.
+        release, seq: what was live when it began, and its ledger entry; `candidate` and `as_of` of it.
+        windows: every window of the recommender, oldest first, with its place in the control charts.
+        new: how many of these were measured now.
+        drift: figures of the newest window of the live release, each with bound and word.
+        waiting: days with too few viewers so far.
+        said: what a person should know, in sentences.
+        entry: the ledger entry of a rollback, and the SHA-256 of its `evidence`.
+    """
+
+    status: Literal["nothing new", "watched", "rolled back", "rollback refused"]
+    name: str
+    release: str
+    seq: int
+    candidate: str
+    as_of: str
+    primary: str
+    new: int = 0
+    windows: tuple[dict[str, Any], ...] = ()
+    drift: tuple[dict[str, Any], ...] = ()
+    waiting: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    entry: int | None = None
+    evidence: str | None = None
+
+
 class Outcome(BaseModel):
     """How a night ended.
 

@@ -14,7 +14,7 @@ from infra.s3 import SCHEME
 from infra.settings import Settings
 
 if TYPE_CHECKING:
-    from flows.outcome import Outcome, Refreshed, Request
+    from flows.outcome import Outcome, Refreshed, Request, Watched
     from flows.people import Finding
     from tasks.tuned import Tuned
 
@@ -92,6 +92,17 @@ def run_refresh(source: str, path: str | None, as_of: date | None, overrides: Se
         from flows.refresh import refresh
 
         return refresh(request)
+
+
+def run_monitor(
+    name: str | None, source: str, path: str | None, as_of: date | None, overrides: Sequence[str]
+) -> "Watched":
+    """Measure the live release on the days since it was trained."""
+    request = _request(source, path, as_of, overrides)
+    with _prefect():
+        from flows.monitor import watch_live
+
+        return watch_live(request.root, name, request.source, request.path, request.as_of, request.overrides)
 
 
 def run_replay(source: str, path: str, first: date, last: date, overrides: Sequence[str]) -> "list[Outcome]":

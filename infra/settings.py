@@ -133,6 +133,14 @@ class Settings(BaseSettings):
         return self.store or str(self.home_dir / "store")
 
 
+def settings_at(root: Path | None) -> Settings:
+    """The settings of a process that works for the checkout at `root` and may stand elsewhere; None: for its own."""
+    settings = Settings()
+    if root is None or settings.home is not None:
+        return settings
+    return Settings(home=git_common_dir(root).parent / ".nightreel")
+
+
 def _addresses(home: str | Path | None) -> dict[str, Any]:
     """The stack's addresses under `home` (default: this checkout's), none where no stack was up.
 

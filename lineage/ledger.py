@@ -9,17 +9,9 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import BadInput, Refused
 from infra.stores import Missing, ObjectStore
@@ -58,6 +50,7 @@ class Draft(BaseModel):
         reason: why, in the words of `by`.
         expires: the day (UTC, ISO 8601) after which an override is reported every night; of an override alone.
         fence: the token of the lease under which a night or a refresh did it; None for what a person does.
+        evidence: SHA-256 of what a rollback without a person rests on (`lineage.windows`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -71,18 +64,17 @@ class Draft(BaseModel):
     by: str
     reason: str
     expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")] | None = None
-    fence: Annotated[int, Field(ge=1)] | None = None
+    # left out where there is none, so that entries from before they were there keep their signed bytes
+    fence: Annotated[int | None, Field(ge=1, exclude_if=lambda value: value is None)] = None
+    evidence: Annotated[Digest | None, Field(exclude_if=lambda value: value is None)] = None
 
     @model_validator(mode="after")
     def _only_overrides_expire(self) -> "Draft":
         if (self.action == "override") != (self.expires is not None):
             raise ValueError("an override has a day on which it expires, and nothing else has")
+        if self.evidence is not None and self.action != "rollback":
+            raise ValueError("a rollback rests on evidence, and nothing else does")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_no_fence(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Entries without a fence keep the bytes, and so the signatures, that they had before there were any."""
-        return {name: value for name, value in fields(self).items() if name != "fence" or value is not None}
 
 
 class Entry(Draft):

@@ -1,6 +1,6 @@
 """How anything goes live: release, promote and rollback are one protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from infra.errors import BadInput, Refused
@@ -34,10 +34,11 @@ def go_live(
     return ledger.append(draft, after=after)
 
 
-def rollback_target(ledger: Ledger, releases: Releases, *, to: int | None) -> Entry:
+def rollback_target(ledger: Ledger, releases: Releases, *, to: int | None, leaving_out: Collection[str] = ()) -> Entry:
     """The entry whose release to go back to: entry `to`, or by default the last one of another release than the live.
 
-    Releases that went live by an override, having passed no gate, and retired ones are not gone back to.
+    Releases that went live by an override, having passed no gate, and retired ones are not gone back to; nor by default
+    those `leaving_out`.
 
     Raises:
         BadInput: nothing is live, there is no such entry, or it names the release that is live already.
@@ -59,7 +60,7 @@ def rollback_target(ledger: Ledger, releases: Releases, *, to: int | None) -> En
     ended = None
     for seq in range(live.seq - 1, 0, -1):
         target = ledger.get(seq)
-        if target.release == live.release or target.action == "override":
+        if target.release in (live.release, *leaving_out) or target.action == "override":
             continue
         gone = releases.retirement(target.release)
         if gone is None:

@@ -42,8 +42,22 @@ def evaluate_champion(
         write_json(metrics, {"release": None})
         log.info("no release is live yet: there is no champion to evaluate")
         return
-    folder, candidate = releases.open(release), releases.manifest(release).candidate
     prepared = Prepared(prepared_dir)
+    ranker, folder = release_ranker(release, releases, prepared)
+    evaluation = evaluate(ranker, prepared, params=params)
+    candidate = releases.manifest(release).candidate
+    facts = report(evaluation, prepared, model=folder / "model", candidate=candidate) | {"release": release}
+    leave(evaluation, facts, out=out, metrics=metrics)
+    log.info("%s (%s): %s %.4f", ranker.name, candidate, params.primary, evaluation.metrics[params.primary])
+
+
+def release_ranker(release: str, releases: Releases, prepared: Prepared) -> tuple[Ranker, Path]:
+    """A release as what takes and gives the videos of `prepared`, re-ranking as it does; and its verified folder.
+
+    Raises:
+        Refused: it is damaged, cannot be loaded, or has ids of another type.
+    """
+    folder, candidate = releases.open(release), releases.manifest(release).candidate
     called = f"champion {release[:12]}"
     known = pl.read_parquet(folder / "vocabulary.parquet")
     vocabulary = between(known, prepared.videos[Videos.ID], called=called)
@@ -53,11 +67,8 @@ def evaluate_champion(
         raise Refused(f"The {called} cannot be loaded: {error}") from error
     listed = vocabulary.listed
     reranker = None if reranking is None else reranking.reranker(known, recommender.video_vectors(), listed=listed)
-    ranker = Ranker(recommender, n_videos=prepared.videos.height, name=called, vocabulary=vocabulary, reranker=reranker)
-    evaluation = evaluate(ranker, prepared, params=params)
-    facts = report(evaluation, prepared, model=folder / "model", candidate=candidate) | {"release": release}
-    leave(evaluation, facts, out=out, metrics=metrics)
-    log.info("%s (%s): %s %.4f", called, candidate, params.primary, evaluation.metrics[params.primary])
+    n_videos = prepared.videos.height
+    return Ranker(recommender, n_videos=n_videos, name=called, vocabulary=vocabulary, reranker=reranker), folder
 
 
 def between(known: pl.DataFrame, tonight: pl.Series, *, called: str) -> Vocabulary:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from infra.errors import BadInput
 from models.params import Candidates, Learn, Positive, RerankParams, Section, TagsParams
 from tasks.media.limits import Limits
+from tasks.monitor_params import Monitor
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -329,6 +330,7 @@ class Params(Section):
     index: Index = Index()
     refresh: Refresh = Refresh()
     release: Release = Release()
+    monitor: Monitor = Monitor()
 
     @model_validator(mode="after")
     def _each_candidate_once(self) -> "Params":

@@ -59,7 +59,8 @@ def prepare(accepted: Path, out: Path, metrics: Path, *, params: Prepare, seed: 
         "as_of": str(events.select(pl.col(Events.DAY).max()).collect().item()),
     }
     learnt = np.bincount(sequences.videos[split == TRAIN], minlength=len(videos))
-    _write(out, videos.with_columns(pl.Series(TRAIN_EVENTS, learnt, pl.Int64)), viewers, sequences, split, facts)
+    videos = videos.with_columns(pl.Series(TRAIN_EVENTS, learnt, pl.Int64))
+    write_prepared(out, videos, viewers, sequences, split, facts)
     leave_feedback(out, events, viewers, videos, sequences=sequences, split=split, kind=params.split)
     write_json(metrics, facts | counts)
     log.info("%d positives of %d viewers and %d videos", facts["events"], facts["viewers"], facts["videos"])
@@ -115,7 +116,7 @@ def _refuse_unjudgeable(counts: Mapping[str, int], params: Prepare) -> None:
         )
 
 
-def _write(
+def write_prepared(
     out: Path,
     videos: pl.DataFrame,
     viewers: pl.Series,
@@ -123,6 +124,7 @@ def _write(
     split: NDArray[np.uint8],
     facts: Mapping[str, Any],
 ) -> None:
+    """Write what `tasks.prepared.Prepared` reads into the folder `out`, made anew."""
     new_folder(out)
     videos.write_parquet(out / "videos.parquet")
     viewers.to_frame(Events.USER).write_parquet(out / "viewers.parquet")

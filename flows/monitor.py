@@ -1,0 +1,187 @@
+"""Watching what is live: each new day against what the release was trained on, and a rollback where that is set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.live import Live
+from flows.monitor_page import monitor_markdown
+from flows.outcome import SourceKind, Watched
+from flows.steps import land_step
+from flows.take_back import take_back
+from infra.disk import room_on
+from infra.errors import BadInput, Refused
+from infra.git import project_root
+from infra.locks import locked
+from lineage.ledger import Entry
+from lineage.manifest import SNAPSHOT_PART
+from lineage.recorded import Recorded
+from lineage.windows import Window, get_evidence, get_reference, get_window, put_reference, put_window, windows
+from tasks.auto_rollback import broken
+from tasks.event_profile import Profile
+from tasks.landing import Landed, landing_folder
+from tasks.monitor import Incoming, Subject, Watch, clear, measure_window, new_windows, read_incoming
+from tasks.monitor_charts import charted
+from tasks.monitor_params import Monitor
+from tasks.params import Params, load_params
+from tasks.stage import read_json
+
+EVENTS = "data/accepted/events.parquet"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The windows of the live release, oldest first, how many of them are new, and days with too few viewers."""
+
+    windows: list[Window]
+    new: int
+    waiting: list[str]
+
+
+@flow(name="watch-live", flow_run_name="watch-{source}", persist_result=False)
+def watch_live(
+    root: str,
+    name: str | None = None,
+    source: SourceKind = "movielens",
+    path: str | None = None,
+    as_of: date | None = None,
+    overrides: Sequence[str] = (),
+) -> Watched:
+    """Measure the live release on each day that has landed since it was trained, and take it back where that is set.
+
+    Args:
+        root: the checkout.
+        name: the recommender; None: the one of `params.yaml`, else the only one.
+        source: which reader lands the data.
+        path: its folder or `s3://` prefix, as for a night.
+        as_of: the last day to look at.
+        overrides: `key=value` settings of parameters.
+
+    Raises:
+        BadInput: nothing is live, or the source is not the one that the release was trained on.
+        Refused: what has landed breaks the contract, or what the release was trained on is gone or damaged.
+    """
+    checkout = project_root(Path(root))
+    live, params = Live.open(name, root=checkout), load_params(checkout / "params.yaml", overrides)
+    with room_on(live.settings.home_dir):
+        head, bundle = live.bundle()
+        _refuse_other(source, bundle.folder)
+        landed = land_step(source, path, live.name, live.settings, as_of)
+        folder = live.settings.home_dir / "monitor" / live.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock"):
+            try:
+                watched = _watch(live, head, params, checkout, landed, clear(folder / "work"))
+            finally:
+                clear(folder / "work")  # rows of viewers, where no erasure would look for them
+    create_markdown_artifact(monitor_markdown(watched), key="monitor", description=watched.release)
+    return watched
+
+
+def _refuse_other(source: str, release: Path) -> None:
+    trained = str(read_json(release / "record/landed.json")["source"])
+    if trained != source:
+        raise BadInput(f"--source must be {trained}, which the live release was trained on. Received: {source}")
+
+
+def _watch(live: Live, head: Entry, params: Params, root: Path, landed: Landed, work: Path) -> Watched:
+    """Measure, judge, and go back where that is due."""
+    subject = Subject.open(head.release, live.releases)
+    incoming = read_step(landed, landing_folder(live.settings, live.name), work)
+    after = max(date.fromisoformat(subject.manifest.as_of), _taken_back_until(live, head))
+    watch = Watch(subject, live.releases, _profile(live, head, subject, params.monitor, root), params.monitor)
+    measured = measure_step(watch, live, incoming, work, after)
+    past = windows(live.books.store, live.name)
+    told = _told(live, head, subject, measured, past, params.monitor)
+    rule = params.monitor.rollback
+    if rule is None or not measured.windows:
+        return told
+    found = broken(measured.windows, past, params.monitor, rule)
+    if not found.due:
+        return told
+    return take_back(told, live, head, found, subject, incoming, params, work)
+
+
+def _taken_back_until(live: Live, head: Entry) -> date:
+    """The last day that an automatic rollback to the live release rests on: older days say nothing against it."""
+    if head.evidence is None:
+        return date.min
+    return date.fromisoformat(str(get_evidence(live.books.store, head.evidence)["until"]))
+
+
+@task(name="read", task_run_name="read what has landed", cache_policy=NO_CACHE)
+def read_step(landed: Landed, landing: Path, work: Path) -> Incoming:
+    """Part what has landed into fit and faulty rows."""
+    incoming = read_incoming(landed, landing, work)
+    get_run_logger().info("%d events, %d faulty", incoming.events.accepted.height, incoming.events.quarantined.height)
+    return incoming
+
+
+@task(name="measure", task_run_name="measure the live release", cache_policy=NO_CACHE)
+def measure_step(watch: Watch, live: Live, incoming: Incoming, work: Path, after: date) -> Measured:
+    """Measure the days after `after`; those that were measured before are found."""
+    release, store = watch.subject.manifest.release, live.books.store
+    found: list[Window] = []
+    new, last = 0, after
+    for days, truth in new_windows(watch.subject, incoming, work, after=after, min_viewers=watch.params.min_viewers):
+        first, last = days
+        window = get_window(store, live.name, release, str(first), str(last), incoming.inputs(last))
+        if window is None:
+            window, new = measure_window(watch, incoming, truth, days), new + 1
+            put_window(store, live.name, window)
+            primary = window.primary
+            said = "%s to %s: %s %.4f, popularity %.4f, %d viewers"
+            means = (window.live[primary].mean, window.popularity[primary].mean)
+            get_run_logger().info(said, first, last, primary, *means, window.viewers)
+        found.append(window)
+    return Measured(found, new, [str(day) for day in incoming.days if day > last])
+
+
+def _profile(live: Live, head: Entry, subject: Subject, params: Monitor, root: Path) -> Profile:
+    """What the data of the release looked like; made once of the snapshot that DVC keeps, then found in the store."""
+    snapshot = subject.manifest.parts[SNAPSHOT_PART].sha256 if SNAPSHOT_PART in subject.manifest.parts else ""
+    kept = get_reference(live.books.store, live.name, snapshot, params.usual_days) if snapshot else None
+    if kept is not None:
+        return Profile.read(kept)
+    if head.commit is None:
+        raise Refused(f"Ledger entry {head.seq} names no commit, so nothing says what its release was trained on.")
+    recorded = Recorded.open(head.release, head.commit, live.books, root)
+    with TemporaryDirectory() as folder:
+        events = recorded.whole(EVENTS, Path(folder) / "events.parquet")
+        if events is None:
+            raise Refused(
+                f"What release {head.release[:12]} was trained on is gone: no copy of {EVENTS} of run commit "
+                f"{head.commit[:12]} is in the DVC cache or remote."
+            )
+        profile = Profile.of(pl.read_parquet(events), subject.popularity, usual_days=params.usual_days)
+    put_reference(live.books.store, live.name, snapshot, params.usual_days, profile.as_json())
+    return profile
+
+
+def _told(
+    live: Live, head: Entry, subject: Subject, measured: Measured, past: Sequence[Window], params: Monitor
+) -> Watched:
+    rows, drift, said = charted(measured.windows, past, params)
+    if not measured.windows:
+        said = [f"Nothing new: no day after {subject.manifest.as_of} can be judged yet."]
+    return Watched(
+        status="watched" if measured.windows else "nothing new",
+        name=live.name,
+        release=head.release,
+        seq=head.seq,
+        candidate=subject.manifest.candidate,
+        as_of=subject.manifest.as_of,
+        primary=subject.params.evaluate.primary,
+        new=measured.new,
+        windows=tuple(rows),
+        drift=tuple(drift),
+        waiting=tuple(measured.waiting),
+        said=tuple(said),
+    )

@@ -1,0 +1,71 @@
+"""A control chart of a mean over viewers, whose number differs by window.
+
+Shewhart's limits of three standard errors (Montgomery, Introduction to Statistical Quality Control, 6.3), widened by
+how much more windows differ than their standard errors say: days differ, not only the viewers drawn. That factor is
+Laney's (Improved control charts for attributes, Quality Engineering 2002), here never below 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+LEAST = 1e-12  # of a standard error, so that equal figures can be divided by it
+MOVING_RANGE = 1.128  # mean range of two normal values, in standard deviations
+
+Word = Literal["learning", "in control", "below", "above"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A window: mean and standard deviation over viewers, and their number, two or more."""
+
+    mean: float
+    sd: float
+    viewers: int
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean, above 0."""
+        return max(self.sd / math.sqrt(self.viewers), LEAST)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What the windows are held against.
+
+    Attributes:
+        centre: mean of the first windows, each by its viewers; None while there are too few.
+        low, high: limits of each window; None likewise.
+        words: of each window: `learning` for those that the centre is made of.
+    """
+
+    centre: float | None
+    low: list[float | None]
+    high: list[float | None]
+    words: list[Word]
+
+
+def control_chart(points: Sequence[Point], *, baseline: int, sigmas: float) -> Chart:
+    """The chart of `points`, oldest first, the first `baseline` of which set centre and spread."""
+    if len(points) < baseline:
+        nothing: list[float | None] = [None] * len(points)
+        return Chart(None, nothing, nothing, ["learning"] * len(points))
+    first = points[:baseline]
+    centre = float(np.average([point.mean for point in first], weights=[point.viewers for point in first]))
+    z = np.array([(point.mean - centre) / point.error for point in first])
+    spread = max(1.0, float(np.abs(np.diff(z)).mean()) / MOVING_RANGE)
+    reach = [sigmas * spread * point.error for point in points]
+    words: list[Word] = [
+        "learning" if at < baseline else _word(point.mean - centre, far)
+        for at, (point, far) in enumerate(zip(points, reach, strict=True))
+    ]
+    return Chart(centre, [centre - far for far in reach], [centre + far for far in reach], words)
+
+
+def _word(off: float, far: float) -> Word:
+    if off < -far:
+        return "below"
+    return "above" if off > far else "in control"
