@@ -113,6 +113,10 @@ def monitor(
     as_of: Annotated[
         datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Last day to look at.")
     ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Leave a page with charts here.", metavar="FILE.html")] = None,
+    prometheus: Annotated[
+        Path | None, typer.Option(help="Leave the figures for node_exporter's textfile collector.", metavar="FILE")
+    ] = None,
     overrides: SetOption = None,
     name: NameOption = None,
     as_json: Json = False,
@@ -120,7 +124,8 @@ def monitor(
     """Measure the live release on each new day, look for drift, and roll back where `monitor.rollback` says so."""
     from flows.run import run_monitor
 
-    watched = run_monitor(name, source.value, path, as_of and as_of.date(), overrides or [])
+    files = {"plot": plot, "prometheus": prometheus}
+    watched = run_monitor(name, source.value, path, as_of and as_of.date(), overrides or [], **files)
     from flows.monitor_view import show_watched
     from flows.view import show
 

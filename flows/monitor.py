@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.live import Live
 from flows.monitor_page import monitor_markdown
+from flows.monitor_results import log_windows
 from flows.outcome import SourceKind, Watched
 from flows.steps import land_step
 from flows.take_back import take_back
@@ -81,6 +82,7 @@ def watch_live(
                 watched = _watch(live, head, params, checkout, landed, clear(folder / "work"))
             finally:
                 clear(folder / "work")  # rows of viewers, where no erasure would look for them
+    log_windows(live.registry, watched)
     create_markdown_artifact(monitor_markdown(watched), key="monitor", description=watched.release)
     return watched
 

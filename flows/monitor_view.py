@@ -40,7 +40,7 @@ def _windows(watched: Mapping[str, Any]) -> Table:
         table.add_column(heading, no_wrap=True)
     for row in watched["windows"]:
         days = row["last"] if row["first"] == row["last"] else f"{row['first']}+{row['last'][5:]}"
-        limits = "" if row["low"] is None else f"{row['low']:.4f}-{row['high']:.4f}"
+        limits = "" if row["chart"] == "learning" else f"{max(row['low'], 0):.4f}-{row['high']:.4f}"
         word = f"[{COLOURS.get(row['chart'], 'default')}]{row['chart']}[/]"
         figures = (f"{row['value']:.4f}", f"{row['baseline']:.4f}", limits, word, str(len(row["drifting"])))
         table.add_row(days, f"{row['viewers']:,}", row["release"][:8], *figures)

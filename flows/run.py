@@ -95,14 +95,27 @@ def run_refresh(source: str, path: str | None, as_of: date | None, overrides: Se
 
 
 def run_monitor(
-    name: str | None, source: str, path: str | None, as_of: date | None, overrides: Sequence[str]
+    name: str | None,
+    source: str,
+    path: str | None,
+    as_of: date | None,
+    overrides: Sequence[str],
+    *,
+    plot: Path | None = None,
+    prometheus: Path | None = None,
 ) -> "Watched":
-    """Measure the live release on the days since it was trained."""
+    """Measure the live release on the days since it was trained; `plot`, `prometheus`: files to leave."""
+    from flows.monitor_results import leave_results, require_page
+
+    if plot:
+        require_page(plot)
     request = _request(source, path, as_of, overrides)
     with _prefect():
         from flows.monitor import watch_live
 
-        return watch_live(request.root, name, request.source, request.path, request.as_of, request.overrides)
+        watched = watch_live(request.root, name, request.source, request.path, request.as_of, request.overrides)
+    leave_results(watched.model_dump(mode="json"), plot=plot, prometheus=prometheus)
+    return watched
 
 
 def run_replay(source: str, path: str, first: date, last: date, overrides: Sequence[str]) -> "list[Outcome]":

@@ -152,6 +152,11 @@ class Registry:
             for at in range(0, max(len(values), len(settings), 1), 100):
                 client.log_batch(run, metrics=values[at : at + 100], params=settings[at : at + 100])
 
+    def steps(self, run: str, metric: str) -> set[int]:
+        """The steps at which the run has `metric`."""
+        with self._asked() as client:
+            return {found.step for found in client.get_metric_history(run, _allowed(metric))}
+
     def log_inputs(self, run: str, digests: Mapping[str, tuple[str, str]]) -> None:
         """Name the data sets that the run read: `{name: (digest, source)}`; MLflow keeps 36 characters of a digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag

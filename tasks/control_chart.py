@@ -1,8 +1,9 @@
 """A control chart of a mean over viewers, whose number differs by window.
 
-Shewhart's limits of three standard errors (Montgomery, Introduction to Statistical Quality Control, 6.3), widened by
-how much more windows differ than their standard errors say: days differ, not only the viewers drawn. That factor is
-Laney's (Improved control charts for attributes, Quality Engineering 2002), here never below 1.
+Shewhart's limits of three standard errors, with the standard deviation pooled over the windows that the chart learns
+from (Montgomery, Introduction to Statistical Quality Control, 6.3), widened by how much more windows differ than such
+errors say: days differ, not only the viewers drawn. That factor is Laney's (Improved control charts for attributes,
+Quality Engineering 2002), here never below 1.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-LEAST = 1e-12  # of a standard error, so that equal figures can be divided by it
+LEAST = 1e-12  # of a standard deviation, so that equal figures can be divided by it
 MOVING_RANGE = 1.128  # mean range of two normal values, in standard deviations
 
 Word = Literal["learning", "in control", "below", "above"]
@@ -26,18 +27,13 @@ class Point:
     sd: float
     viewers: int
 
-    @property
-    def error(self) -> float:
-        """Standard error of the mean, above 0."""
-        return max(self.sd / math.sqrt(self.viewers), LEAST)
-
 
 @dataclass(frozen=True)
 class Chart:
     """What the windows are held against.
 
     Attributes:
-        centre: mean of the first windows, each by its viewers; None while there are too few.
+        centre: mean over all viewers of the first windows; None while there are too few.
         low, high: limits of each window; None likewise.
         words: of each window: `learning` for those that the centre is made of.
     """
@@ -55,9 +51,11 @@ def control_chart(points: Sequence[Point], *, baseline: int, sigmas: float) -> C
         return Chart(None, nothing, nothing, ["learning"] * len(points))
     first = points[:baseline]
     centre = float(np.average([point.mean for point in first], weights=[point.viewers for point in first]))
-    z = np.array([(point.mean - centre) / point.error for point in first])
+    freedom = [point.viewers - 1 for point in first]
+    sd = max(math.sqrt(np.average([point.sd**2 for point in first], weights=freedom)), LEAST)
+    z = np.array([(point.mean - centre) / sd * math.sqrt(point.viewers) for point in first])
     spread = max(1.0, float(np.abs(np.diff(z)).mean()) / MOVING_RANGE)
-    reach = [sigmas * spread * point.error for point in points]
+    reach = [sigmas * spread * sd / math.sqrt(point.viewers) for point in points]
     words: list[Word] = [
         "learning" if at < baseline else _word(point.mean - centre, far)
         for at, (point, far) in enumerate(zip(points, reach, strict=True))

@@ -40,11 +40,13 @@ def _chart(figures: Sequence[Measure], of: Sequence[Window], params: Monitor) ->
 
 
 def _row(window: Window, at: int, metric: Chart, gain: Chart, params: Monitor) -> dict[str, Any]:
+    judged = [judge(figure, params) for figure in window.drift]
     return {
         **window.model_dump(mode="json", exclude={"drift"}),
+        "drift": [_figure(each) for each in judged],
         "value": window.live[window.primary].mean,
         "baseline": window.popularity[window.primary].mean,
-        "drifting": [each.sentence for figure in window.drift if (each := judge(figure, params)).word == "drift"],
+        "drifting": [each.sentence for each in judged if each.word == "drift"],
         "chart": metric.words[at],
         "centre": metric.centre,
         "low": metric.low[at],
