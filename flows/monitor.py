@@ -1,5 +1,6 @@
 """Watching what is live: each new day against what the release was trained on, and a rollback where that is set."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -24,14 +25,17 @@ from infra.locks import locked
 from lineage.ledger import Entry
 from lineage.manifest import SNAPSHOT_PART
 from lineage.recorded import Recorded
-from lineage.windows import Window, get_evidence, get_reference, get_window, put_reference, put_window, windows
+from lineage.windows import Drift, Window, get_evidence, get_reference, get_window, put_reference, put_window, windows
 from tasks.auto_rollback import broken
 from tasks.event_profile import Profile
 from tasks.landing import Landed, landing_folder
+from tasks.media.sources import media_source
 from tasks.monitor import Incoming, Subject, Watch, clear, measure_window, new_windows, read_incoming
 from tasks.monitor_charts import charted
 from tasks.monitor_params import Monitor
 from tasks.params import Params, load_params
+from tasks.refresh import Kept
+from tasks.shelves import open_shelves
 from tasks.stage import read_json
 
 EVENTS = "data/accepted/events.parquet"
@@ -98,7 +102,10 @@ def _watch(live: Live, head: Entry, params: Params, root: Path, landed: Landed, 
     subject = Subject.open(head.release, live.releases)
     incoming = read_step(landed, landing_folder(live.settings, live.name), work)
     after = max(date.fromisoformat(subject.manifest.as_of), _taken_back_until(live, head))
-    watch = Watch(subject, live.releases, _profile(live, head, subject, params.monitor, root), params.monitor)
+    profile = _profile(live, head, subject, params.monitor, root)
+    media = media_source(json.loads(landed.as_json()), live.settings)
+    kept = Kept(open_shelves(live.settings), work, media)
+    watch = Watch(subject, live.releases, profile, params.monitor, kept)
     measured = measure_step(watch, live, incoming, work, after)
     past = windows(live.books.store, live.name)
     told = _told(live, head, subject, measured, past, params.monitor)
@@ -132,11 +139,13 @@ def measure_step(watch: Watch, live: Live, incoming: Incoming, work: Path, after
     release, store = watch.subject.manifest.release, live.books.store
     found: list[Window] = []
     new, last = 0, after
+    videos: list[Drift] | None = None
     for days, truth in new_windows(watch.subject, incoming, work, after=after, min_viewers=watch.params.min_viewers):
         first, last = days
         window = get_window(store, live.name, release, str(first), str(last), incoming.inputs(last))
         if window is None:
-            window, new = measure_window(watch, incoming, truth, days), new + 1
+            videos = watch.catalogue_drift(incoming.catalogue) if videos is None else videos
+            window, new = measure_window(watch, incoming, truth, days, videos=videos), new + 1
             put_window(store, live.name, window)
             primary = window.primary
             said = "%s to %s: %s %.4f, popularity %.4f, %d viewers"

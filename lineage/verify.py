@@ -20,6 +20,7 @@ from lineage.releases import blob_key, manifest_key
 from lineage.retirement import is_retired
 from lineage.runs import RunRecord
 from lineage.snapshots import SNAPSHOTS, USERS_FILE, VIDEOS_FILE
+from lineage.windows import get_evidence
 
 
 class Finding(BaseModel):
@@ -33,7 +34,7 @@ class Finding(BaseModel):
 
 
 def verify_chain(books: Books, entries: Iterable[tuple[int, Entry | BrokenChain]]) -> Iterator[Finding]:
-    """Each entry of the ledger against the one before it, against its signature, and against what was seen.
+    """Each entry of the ledger against the one before it, its signature, its evidence, and against what was seen.
 
     Args:
         entries: what the ledger's `examined` found.
@@ -50,6 +51,8 @@ def verify_chain(books: Books, entries: Iterable[tuple[int, Entry | BrokenChain]
             continue
         try:
             ledger.check_signature(entry, books.trust)
+            if entry.evidence:
+                get_evidence(books.store, entry.evidence)
         except NightreelError as error:
             yield Finding(kind="ledger entry", what=what, fault=str(error))
 

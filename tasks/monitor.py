@@ -1,7 +1,7 @@
 """What the live release meets and does on the days since it was trained, one window of days after the other."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -30,9 +30,10 @@ from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
 from tasks.quarantine import Separated
 from tasks.ranker import Ranker
 from tasks.raw import read_raw, schema_faults
-from tasks.refresh import recorded_params
+from tasks.refresh import Kept, is_refreshable, recorded_params
 from tasks.schema import Events, Users, Videos
 from tasks.validate import separate_tables
+from tasks.video_drift import catalogue_drift
 
 Days = tuple[date, date]
 
@@ -140,16 +141,32 @@ def laid_out(subject: Subject, incoming: Incoming, work: Path, days: Days) -> Tr
 
 @dataclass(frozen=True)
 class Watch:
-    """What windows are measured with: the release, where releases lie, what it was trained on, and the bounds."""
+    """What windows are measured with.
+
+    Attributes:
+        subject: the release.
+        releases: where releases lie.
+        profile: what it was trained on.
+        params: the bounds.
+        kept: what has been encoded of videos.
+    """
 
     subject: Subject
     releases: Releases
     profile: Profile
     params: Monitor
+    kept: Kept
+
+    def catalogue_drift(self, catalogue: pl.DataFrame) -> list[Drift]:
+        """Of new videos, where the release reads what videos show and say; of `catalogue` as it is now."""
+        if not is_refreshable(self.subject.manifest):
+            return []
+        vocabulary, significance = self.subject.vocabulary, self.params.significance
+        return catalogue_drift(vocabulary, catalogue, self.kept, self.subject.params, significance=significance)
 
 
-def measure_window(watch: Watch, incoming: Incoming, truth: Truth, days: Days) -> Window:
-    """What the release did in a window, and how far the window strays from what it was trained on."""
+def measure_window(watch: Watch, incoming: Incoming, truth: Truth, days: Days, *, videos: Sequence[Drift]) -> Window:
+    """What the release did in a window, and how far the window, and `videos`, stray from what it was trained on."""
     subject = watch.subject
     ranker, _ = release_ranker(subject.manifest.release, watch.releases, truth.prepared)
     live, popular = measured(ranker, truth, subject.params)
@@ -170,7 +187,7 @@ def measure_window(watch: Watch, incoming: Incoming, truth: Truth, days: Days) -
         live=measures(live, names),
         popularity=measures(popular, names),
         gain=measure((live.viewers[primary] - popular.viewers[primary]).to_numpy()),
-        drift=(*_event_drift(watch, incoming, days), *_list_drift(subject, ranker, truth, live)),
+        drift=(*_event_drift(watch, incoming, days), *videos, *_list_drift(subject, ranker, truth, live)),
         at=utc_now(),
     )
 

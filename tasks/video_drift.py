@@ -3,14 +3,45 @@
 from collections.abc import Mapping
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from lineage.windows import Drift
+from tasks.encode import encode
+from tasks.encoded import Encoded
+from tasks.params import Params
+from tasks.prepare import FIRST_SEEN
+from tasks.refresh import Kept
+from tasks.schema import Videos
 
 PERMUTATIONS = 199
 FEWEST = 5  # new videos from which on there is something to tell
 
 Table = NDArray[np.float32]
+
+
+def catalogue_drift(
+    vocabulary: pl.DataFrame, catalogue: pl.DataFrame, kept: Kept, params: Params, *, significance: float
+) -> list[Drift]:
+    """The drift of the videos of `catalogue` that are new to a release, from those that it was trained on.
+
+    Args:
+        vocabulary: of the release: `first_seen` is null for what nobody had watched.
+        catalogue: accepted videos of now.
+        kept: what has been encoded, which this adds to, and a folder to work in.
+        params: those of the release: it is encoded as for the release.
+        significance: of the permutation test.
+    """
+    met = catalogue.join(vocabulary.select(Videos.ID, FIRST_SEEN), on=Videos.ID)
+    new = catalogue.join(vocabulary.select(Videos.ID), on=Videos.ID, how="anti")
+    if new.height < FEWEST:
+        return []
+    trained = met.filter(pl.col(FIRST_SEEN).is_not_null())
+    both = pl.concat([trained.drop(FIRST_SEEN), new])
+    encoded = Encoded(kept.work / "encoded")
+    encode(both, encoded.folder, params=params.encode, shelves=kept.shelves, media=kept.media)
+    is_new = encoded.catalogue[Videos.ID].is_in(new[Videos.ID].implode()).to_numpy()
+    return video_drift(encoded.content().vectors, ~is_new, is_new, significance=significance, seed=params.seed)
 
 
 def video_drift(

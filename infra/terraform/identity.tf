@@ -71,7 +71,7 @@ data "aws_iam_policy_document" "worker" {
   statement {
     sid       = "Erase"
     actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
-    resources = ["${local.store}/blobs/*", "${local.store}/snapshots/*", "${local.data}/*"]
+    resources = concat([for folder in ["blobs", "leases", "snapshots"] : "${local.store}/${folder}/*"], ["${local.data}/*"])
   }
 
   statement {

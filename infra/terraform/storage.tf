@@ -3,7 +3,9 @@ locals {
   buckets = { store = "${var.bucket_prefix}-store", data = "${var.bucket_prefix}-data" }
 
   # Folders of the store that Nightreel adds to with If-None-Match and removes nothing from.
-  append_only = ["attestations", "erasures", "holds", "ledgers", "manifests", "retired", "runs"]
+  append_only = [
+    "approvals", "attestations", "erasures", "evidence", "holds", "ledgers", "manifests", "monitor", "retired", "runs",
+  ]
 }
 
 resource "aws_kms_key" "this" {
