@@ -112,9 +112,13 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _with_stack(cls, said: dict[str, Any]) -> dict[str, Any]:
-        """Fill what nobody said from the stack under `home`, if there is one."""
+        """Fill what nobody said from the stack under `home`, if there is one.
+
+        Its own words do not count as said: clients leave credentials in the environment of their process.
+        """
         stack = _addresses(said.get("home"))
-        free = (group for group in TOGETHER if said.keys().isdisjoint(group))
+        same = {name for name in stack.keys() & said.keys() if _plain(stack[name]) == _plain(said[name])}
+        free = (group for group in TOGETHER if (said.keys() - same).isdisjoint(group))
         return {name: stack[name] for group in free for name in group if name in stack} | said
 
     @cached_property
@@ -139,6 +143,10 @@ def settings_at(root: Path | None) -> Settings:
     if root is None or settings.home is not None:
         return settings
     return Settings(home=git_common_dir(root).parent / ".nightreel")
+
+
+def _plain(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def _addresses(home: str | Path | None) -> dict[str, Any]:

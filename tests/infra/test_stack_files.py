@@ -90,6 +90,20 @@ def test_no_service_of_the_environment_is_shown_the_stacks_credentials(
     assert value in settings.model_dump().values()
 
 
+def test_what_a_client_of_the_stack_left_in_the_environment_changes_nothing(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses.write(stack.folder, addresses.of(stack))
+    before = Settings(home=tmp_path)
+    assert before.mlflow_tracking_username is not None
+    assert before.mlflow_tracking_password is not None
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", before.mlflow_tracking_username)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", before.mlflow_tracking_password.get_secret_value())
+    assert Settings(home=tmp_path) == before
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another")
+    assert Settings(home=tmp_path).mlflow_uri is None
+
+
 def test_addresses_that_cannot_be_read_are_one_sentence_without_them(stack: Stack, tmp_path: Path) -> None:
     (stack.folder / "addresses.json").write_text('{"s3_secret_keys": "very-secret"}')
     with pytest.raises(BadInput, match=r"addresses.json cannot be read\. `nightreel up` writes them\.$") as told:
