@@ -19,6 +19,7 @@ from infra.errors import BadInput, NightreelError, Unreachable
 from infra.settings import Settings
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from types_boto3_s3 import S3Client
 
 SCHEME = "s3://"
@@ -36,6 +37,7 @@ def client(settings: Settings) -> "S3Client":
     """
     import boto3
 
+    expect_nothing()
     access, secret = settings.s3_access_key, settings.s3_secret_key
     if (access is None) != (secret is None):
         have, lack = ("SECRET", "ACCESS") if access is None else ("ACCESS", "SECRET")
@@ -63,6 +65,22 @@ def client(settings: Settings) -> "S3Client":
         raise BadInput(f"NIGHTREEL_S3_ENDPOINT must be an http(s) URL. Received: {settings.s3_endpoint!r}") from None
     except NO_CREDENTIALS as error:
         raise BadInput(f"S3 credentials cannot be used: {_line(error)}. {CREDENTIALS}.") from None
+
+
+def expect_nothing() -> None:
+    """Have boto3's clients of this process, MLflow's too, send bodies without `Expect: 100-continue`.
+
+    botocore 1.43 never ends when a connection breaks within the answer to that: it reads on for an empty line.
+    """
+    import boto3
+
+    session = boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION or boto3.Session()
+    session.events.register("before-send.s3", _send_at_once, unique_id="nightreel-expect-nothing")
+
+
+def _send_at_once(request: "AWSPreparedRequest", **_: object) -> None:
+    if "Expect" in request.headers:
+        del request.headers["Expect"]
 
 
 def aws_environment(settings: Settings) -> dict[str, str]:

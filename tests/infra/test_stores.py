@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from infra.locks import locked
 from infra.s3 import client, parse_url
 from infra.settings import Settings
 from infra.stores import PARTIAL, FolderStore, Missing, ObjectStore, S3Store, open_store
+from tests.infra.fault_proxy import Fault, cut_off
 from tests.infra.servers import BUCKET, S3Server, seaweed
 
 spawn = multiprocessing.get_context("spawn")
@@ -76,6 +78,19 @@ def test_large_file_goes_up_once_and_comes_down_whole(store: ObjectStore, tmp_pa
     store.upload_if_absent("blobs/x", source)
     assert len(store.get("blobs/x")) == 20 * 2**20 + 7
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["source", "target"]
+
+
+@pytest.mark.parametrize("fault", ["refuse", "stall", "truncate", "503"])
+def test_a_put_through_a_fault_comes_through_or_says_that_it_did_not(s3: S3Server, fault: Fault) -> None:
+    url = s3.new_prefix()
+    with cut_off(s3.endpoint, fault, trigger=b"PUT ", seconds=1.0) as proxy:
+        disturbed = open_store(url, s3.settings(s3_endpoint=proxy.url))
+        with suppress(Unreachable):
+            assert disturbed.put_if_absent("key", b"bytes")
+        assert proxy.triggered
+        time.sleep(1.0)
+        disturbed.put_if_absent("key", b"bytes")
+    assert open_store(url, s3.settings()).get("key") == b"bytes"
 
 
 def test_delete_removes_one_key_alone_and_twice_is_as_well(store: ObjectStore) -> None:
