@@ -1,4 +1,4 @@
-"""Retention over real nights: what is kept is whole, what goes is gone everywhere; a kill changes nothing of that."""
+"""Retention over real nights: what is kept is whole, what goes is gone everywhere, and a kill changes nothing."""
 
 import json
 import shutil

@@ -1,0 +1,233 @@
+"""What retention finds of runs that never ran: shared, young, killed, refreshed, of another recommender, on hold."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.gc import Collector
+from flows.live import Live
+from infra.errors import Refused
+from infra.registry import Registry
+from infra.settings import Settings
+from lineage.books import Books
+from lineage.holds import Holds
+from lineage.manifest import build
+from lineage.releases import blob_key
+from lineage.retention import YOUNG
+from lineage.retirement import retired, retirement
+from tests.flows.test_holdings import GONE, SHARED, Installation, objects
+from tests.lineage.test_manifest import FACTS
+
+STRAY = b"of a release that was never published"
+
+
+class Retained(Installation):
+    """An installation whose recommender `reel` has had three releases live: `a`, `b` and `c`."""
+
+    def fill(self) -> "Retained":
+        """`theirs` has the data of `b`; `d` never went live; a killed run and objects that nobody names."""
+        self.a, self.b, self.c = (self.run(f"{at}-{who}", [who]) for at, who in enumerate("abc", start=1))
+        self.theirs = self.run("4-theirs", ["b"], name="other")
+        self.d = self.run("5-d", ["d"])
+        self.run("6-killed", ["e"], recorded=False)
+        self.books.store.put_if_absent(_blob(STRAY), STRAY)
+        self.object(STRAY)
+        for release in (self.a, self.b, self.c):
+            self.go_live(release)
+        return self
+
+    @classmethod
+    def found(cls, project: Path) -> "Retained":
+        """One that was filled before."""
+        at = cls.__new__(cls)
+        at.project, at.home = project, project / ".nightreel"
+        at.books = Books(Settings(home=at.home), "reel", require_signature=False)
+        return at
+
+    def collector(self, *, days: float = 0.0, name: str = "reel") -> Collector:
+        books = Books(self.books.settings, name, require_signature=False)
+        return Collector(Live(books), self.project, datetime.now(UTC) + timedelta(days=days))
+
+    def blobs(self, *releases: str) -> set[str]:
+        """Keys of the parts of these releases, without what says how they were made."""
+        parts = (self.books.releases.manifest(release).parts.items() for release in releases)
+        return {blob_key(part) for each in parts for path, part in each if not path.startswith("record/")}
+
+    @property
+    def stored(self) -> set[str]:
+        """Keys of the parts in the store, records left out."""
+        records = {
+            blob_key(part)
+            for one in self.books.releases.manifests()
+            for path, part in one.parts.items()
+            if path.startswith("record/")
+        }
+        return set(self.books.store.keys("blobs/")) - records
+
+    def cached_of(self, users: str) -> dict[str, bool]:
+        """Whether DVC's cache has the events of each of these users' runs."""
+        return {user: self.has(objects([user])) for user in users}
+
+
+def _blob(data: bytes) -> str:
+    digest = hashlib.sha256(data).hexdigest()
+    return f"blobs/sha256/{digest[:2]}/{digest}"
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Path) -> Retained:
+    made = Retained(tmp_path / "project").fill()
+    shutil.copy(database, made.home / "mlflow.db")
+    monkeypatch.chdir(made.project)
+    monkeypatch.setenv("NIGHTREEL_HOME", str(made.home))
+    return made
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's own, empty: to make it takes seconds."""
+    home = tmp_path_factory.mktemp("mlflow")
+    Registry(Settings(home=home), "reel").versions()
+    return home / "mlflow.db"
+
+
+def test_a_week_keeps_what_was_never_live_and_then_it_goes(at: Retained) -> None:
+    young = at.collector().collect(0, apply=True)
+    assert {one["release"]: one["why"] for one in young["kept"]} == {at.c: "live", at.d: "young"}
+    assert young["releases"] == sorted([at.a, at.b])
+    assert at.stored == at.blobs(at.c, at.d, at.theirs) | {_blob(STRAY)}
+    assert at.cached_of("abcde") == {"a": False, "b": True, "c": True, "d": True, "e": True}
+    assert not at.has(hashlib.md5(STRAY).hexdigest())  # no other machine writes into this cache
+
+    old = at.collector(days=YOUNG.days).collect(0, apply=True)
+    assert old["releases"] == [at.d]
+    assert at.stored == at.blobs(at.c, at.theirs)
+    assert at.cached_of("abcde") == {"a": False, "b": True, "c": True, "d": False, "e": False}
+    left = {run.name for run in (at.home / "runs").glob("*") if (run / "checkout").exists()}
+    assert left == {"3-c", "4-theirs"}
+    assert at.collector(days=YOUNG.days).collect(0, apply=False)["gone"] == []
+
+
+def test_what_two_recommenders_share_goes_with_the_last_that_needs_it(at: Retained) -> None:
+    at.collector().collect(0, apply=True)
+    assert at.cached_of("b") == {"b": True}
+    assert at.collector(days=YOUNG.days, name="other").collect(0, apply=True)["releases"] == [at.theirs]
+    assert at.cached_of("bc") == {"b": False, "c": True}
+    assert at.has(hashlib.md5(SHARED).hexdigest())  # the catalogue, of all
+
+
+def test_a_refreshed_release_needs_the_one_that_was_trained(at: Retained) -> None:
+    folder = at.project / "generation"
+    (folder / "record").mkdir(parents=True)
+    (folder / "record/refresh.json").write_text(json.dumps({"model_release": at.a}))
+    refreshed = at.books.releases.publish(folder, build(folder, FACTS.model_copy(update={"name": "reel"})))
+    at.go_live(refreshed)
+    done = at.collector().collect(0, apply=True)
+    assert {one["release"]: one["why"] for one in done["kept"]} == {
+        refreshed: "live",
+        at.d: "young",
+        at.a: f"needed by {refreshed[:12]}",
+    }
+    assert at.cached_of("abc") == {"a": True, "b": True, "c": False}
+    assert (at.home / "runs/1-a/checkout").exists()
+
+
+def test_nothing_goes_while_what_a_kept_release_needs_cannot_be_told(at: Retained) -> None:
+    raw = at.home / "runs/3-c/checkout/data/raw"
+    listed = at.cached(raw)
+    (at.home / "cache/files/md5" / listed[:2] / listed[2:]).unlink()
+    with pytest.raises(Refused, match=r"^The list of the files of data/raw of run 3-c, which is kept, is nowhere"):
+        at.collector().collect(0, apply=True)
+    assert retired(at.books.store) == set()
+
+
+def test_a_hold_keeps_a_release_from_retention_and_from_an_erasure(at: Retained) -> None:
+    held = at.run("7-held", ["ann", GONE])
+    holds = Holds(at.books.store, "reel", at.books.trust)
+    holds.hold(held, signer=at.books.signer, by="ada", reason="case 12")
+    why = {one["release"]: one["why"] for one in at.collector(days=YOUNG.days).collect(0, apply=True)["kept"]}
+    assert why == {at.c: "live", held: "hold"}
+    sentence = (
+        rf"^The erasure of a viewer of reel meets a legal hold: {held[:12]} by ada \(case 12\)\. Nothing has been"
+    )
+    with pytest.raises(Refused, match=sentence):
+        at.erase(apply=True)
+    assert at.erase()["erasure"]["seq"] == 1  # and no later night takes the viewer in
+    assert at.has(objects(["ann", GONE]))
+    holds.lift(held, signer=at.books.signer, by="ada", reason="settled")
+    assert at.erase(apply=True)["holdings"] == []
+
+
+def test_who_ended_a_release_and_why_is_signed(at: Retained) -> None:
+    at.collector().collect(1, apply=True)
+    ended = retirement(at.books.store, at.a)
+    assert ended is not None
+    assert (ended.kind, ended.by, ended.reason) == ("retention", at.books.settings.who, "nightreel gc --keep 1")
+    assert retirement(at.books.store, at.b) is None
+
+
+@pytest.mark.parametrize("every", [pytest.param(9, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+def test_killed_at_any_instruction_it_ends_the_same(at: Retained, every: int) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", "from tests.flows.test_excess import kill; kill()"]
+    words = [*command, str(at.project), str(every)]
+    done = subprocess.run(words, cwd=at.project, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    undisturbed, *others = map(json.loads, done.stdout.splitlines())
+    assert undisturbed["killed"] is False
+    assert [end["step"] for end in others if end["left"] != undisturbed["left"]] == []
+    assert sum(end["killed"] for end in others) == len(others) - 1 >= 90 // every  # the last step is behind the end
+
+
+CHANGES = {"os.remove", "os.rmdir", "os.link", "os.rename", "os.mkdir", "subprocess.Popen", "sqlite3.connect"}
+
+
+def kill() -> None:
+    """Collect, killed before every `every`-th change of the disk, each time from the start, and collect again."""
+    import mlflow.tracking  # noqa: F401  # once, and not in every child
+
+    project, every = Path(sys.argv[1]), int(sys.argv[2])
+    before = shutil.copytree(project, project.with_name("before"), symlinks=True)
+    step, killed = -1, True
+    while killed:
+        killed = _collected(project, step=step) != 0
+        if killed:
+            assert _collected(project, step=-1) == 0
+        sys.stdout.write(json.dumps({"step": step, "killed": killed, "left": _left(project)}) + "\n")
+        shutil.rmtree(project)
+        shutil.copytree(before, project, symlinks=True)
+        step, killed = (0, True) if step < 0 else (step + every, killed)
+
+
+def _collected(project: Path, *, step: int) -> int:
+    """The exit code of a process that collects, ended like a kill before the `step`-th change; -1: not at all."""
+    sys.stdout.flush()
+    if (child := os.fork()) == 0:
+        left = [step]
+
+        def count(event: str, _: object) -> None:
+            if event in CHANGES:
+                if left[0] == 0:
+                    os._exit(9)
+                left[0] -= 1
+
+        at = Retained.found(project)
+        sys.addaudithook(count)
+        at.collector().collect(0, apply=True)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _left(project: Path) -> list[str]:
+    """Names of all that is there, but for logs, locks and the state of MLflow and git."""
+    home = project / ".nightreel"
+    folders = ("store", "cache", "runs", "releases")
+    files = (path for folder in folders for path in (home / folder).rglob("*") if path.is_file())
+    worktrees = [path.name for path in (project / ".git/worktrees").iterdir()]
+    return sorted(worktrees + [str(path.relative_to(home)) for path in files if not path.name.endswith("lock")])
