@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +25,14 @@ from lineage.releases import MANIFESTS, blob_key, manifest_key
 from lineage.retention import YOUNG, kept
 from lineage.retirement import retired
 from lineage.verify import stored_json
+from lineage.verify_erasures import verify_retirement
 from tasks.params import LearnerName
 from tasks.register_encoder import ARTIFACT, registered_name
 
 BLOBS = "blobs/"
 GONE = "nightreel.gone"  # tag of a model version whose files were removed
 EMPTY_LIST = hashlib.md5(b"[]", usedforsecurity=False).hexdigest() + FOLDER
+PARALLEL = 8
 METRICS = "metrics/"  # in the run's commit, not with DVC
 
 
@@ -93,7 +96,7 @@ def find_excess(books: Books, registry: Registry, *, root: Path, keep: int, now:
         Refused: the ledger or a hold does not hold, or what a kept release needs cannot be told.
     """
     manifests = {one.release: one for one in books.releases.manifests()}
-    ended = retired(books.store)
+    ended = _ended(books)
     why = _kept(books, {one: manifests[one] for one in manifests.keys() - ended}, keep=keep, now=now)
     leaving = {one for one, its in manifests.items() if its.name == books.name} - ended - why.keys()
     staying = manifests.keys() - ended - leaving
@@ -116,6 +119,14 @@ def find_excess(books: Books, registry: Registry, *, root: Path, keep: int, now:
         logged=list(_logged(books, registry, {run.run for run in spent})),
     )
     return excess, places
+
+
+def _ended(books: Books) -> set[str]:
+    """Releases that were retired by somebody trusted; whoever else says so must not have their files removed."""
+    claimed = sorted(retired(books.store))
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        faults = pool.map(lambda release: list(verify_retirement(books, release)), claimed)
+        return {release for release, found in zip(claimed, faults, strict=True) if not found}
 
 
 def _kept(books: Books, manifests: Mapping[str, Manifest], *, keep: int, now: datetime) -> dict[str, str]:

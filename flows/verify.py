@@ -13,7 +13,7 @@ from lineage.prefix import release_by_prefix
 from lineage.runs import RunRecord, examined
 from lineage.verify import Finding, verify_chain, verify_index, verify_records, verify_release
 from lineage.verify_data import Kept, verify_alias, verify_landed, verify_run
-from lineage.verify_erasures import verify_erasures, verify_retirement
+from lineage.verify_erasures import verify_erasures, verify_holds, verify_retirement
 from tasks.erase_landed import replaced_files
 from tasks.landing import landing_folder
 
@@ -50,6 +50,7 @@ def verify(live: Live, release: str) -> Verification:
         *verify_chain(books, entries),
         *verify_records(books, records),
         *verify_erasures(books),
+        *verify_holds(books),
         *(finding for one in chosen for finding in (*verify_release(books, one), *verify_retirement(books, one))),
         *_data(live, nights),
         *verify_alias(books, live.registry),

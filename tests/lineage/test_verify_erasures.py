@@ -1,4 +1,4 @@
-"""Erasures and retirements that were dropped, moved or signed by others are found."""
+"""Erasures, holds and retirements that were dropped, moved or signed by others are found."""
 
 from pathlib import Path
 
@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from infra.settings import Settings
 from lineage.books import Books
 from lineage.erasure import ErasureKey, Erasures
+from lineage.holds import Holds
 from lineage.retirement import retire
 from lineage.signing import Signer
-from lineage.verify_erasures import verify_erasures, verify_retirement
+from lineage.verify_erasures import verify_erasures, verify_holds, verify_retirement
 
 KEY = ErasureKey(bytes(32))
 STRANGER = Signer(Ed25519PrivateKey.generate(), local=False)
@@ -51,6 +52,16 @@ def test_erasures_that_are_foreign_moved_or_dropped_are_found(books: Books) -> N
     assert found[erasure(1)] == "it is missing"
     assert f"is signed by the key {STRANGER.keyid[:12]}, which is not trusted here" in found[erasure(2)]
     assert found[erasure(4)] == f"The erasure {erasure(4)} says that it is erasure 3 of reel."
+
+
+def test_holds_that_are_foreign_or_dropped_are_found(books: Books) -> None:
+    holds = Holds(books.store, "reel", books.trust)
+    for release, signer in ((ONE, books.signer), (TWO, STRANGER)):
+        holds.hold(release, signer=signer, by="ada", reason="case 12")
+    (foreign,) = verify_holds(books)
+    assert (foreign.kind, foreign.what) == ("hold", "holds/reel/00000002.json")
+    books.store.delete("holds/reel/00000001.json")
+    assert [one.fault for one in verify_holds(books) if one.what.endswith("1.json")] == ["it is missing"]
 
 
 def test_a_retirement_that_is_foreign_or_anothers_is_found(books: Books) -> None:
