@@ -273,7 +273,7 @@ def releases(name: NameOption = None, as_json: Json = False) -> None:
     from flows.live import Live
     from flows.view import show, show_releases
 
-    show([entry.model_dump() for entry in Live.open(name).ledger.entries()], show_releases, as_json=as_json)
+    show(Live.open(name).entered(), show_releases, as_json=as_json)
 
 
 @app.command("show")

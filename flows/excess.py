@@ -33,7 +33,6 @@ BLOBS = "blobs/"
 GONE = "nightreel.gone"  # tag of a model version whose files were removed
 EMPTY_LIST = hashlib.md5(b"[]", usedforsecurity=False).hexdigest() + FOLDER
 PARALLEL = 8
-METRICS = "metrics/"  # in the run's commit, not with DVC
 
 
 class Logged(NamedTuple):
@@ -186,7 +185,7 @@ def _refuse_unreadable(runs: Iterator[KnownRun], places: DvcPlaces) -> None:
     for run in runs:
         for md5, path in run.outs.items():
             lost = md5.endswith(FOLDER) and not places.lists[md5] and md5 != EMPTY_LIST
-            if lost and not path.startswith(METRICS) and (run.configs or run.folder):
+            if lost and (run.configs or run.folder):
                 raise Refused(
                     f"The list of the files of {path} of run {run.run}, which is kept, is nowhere to be found, so what "
                     "it needs cannot be told. Nothing has been removed; `nightreel audit verify` says more."

@@ -23,6 +23,7 @@ from lineage.prefix import release_by_prefix
 from lineage.promotion import rollback_target
 from lineage.recorded import made_by, trained_release
 from lineage.releases import Releases
+from lineage.retirement import retired
 from lineage.runs import records
 from tasks.params import Gate, load_params
 from tasks.recommend import Bundle
@@ -115,6 +116,13 @@ class Live:
         entered = [entry.release for entry in self.ledger.entries()]
         made = (record.release for record in records(self.books.store, self.name) if record.release)
         return release_by_prefix(prefix, (*entered, *made), where=f"of {self.name}")
+
+    def entered(self) -> list[dict[str, Any]]:
+        """Every ledger entry, and how its release `ended`, in a few words, where it did."""
+        entries = list(self.ledger.entries())
+        ended = retired(self.books.store) & {entry.release for entry in entries}
+        how = {release: gone.state for release in ended if (gone := self.releases.retirement(release))}
+        return [entry.model_dump() | {"ended": how.get(entry.release)} for entry in entries]
 
     def describe(self, prefix: str) -> dict[str, Any]:
         """A release for the screen: manifest, when it was live, its verdict's checks."""

@@ -166,7 +166,8 @@ def show_releases(console: Console, entries: Sequence[Mapping[str, Any]]) -> Non
     for entry in entries:
         action = f"override until {entry['expires']}" if entry["expires"] else entry["action"]
         fields = (entry["seq"], action, entry["release"][:12], entry["model_version"], minute(entry["at"]))
-        table.add_row(*(_cell(value) for value in (*fields, entry["by"], entry["reason"])))
+        ended = f"\n[red]{_cell(entry['ended'])}[/]" if entry.get("ended") else ""
+        table.add_row(*(_cell(value) for value in (*fields, entry["by"])), _cell(entry["reason"]) + ended)
     console.print(table)
 
 

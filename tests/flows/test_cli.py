@@ -172,7 +172,7 @@ def test_status_releases_and_show_agree(live: Path) -> None:
     status = answer(live, "status")
     assert (status["recommender"], status["live release"], status["entry"]) == ("files", second.release, 2)
     assert (status["candidate"], status["data until"], status["by"]) == ("itemknn", "2016-10-16", "tests")
-    assert answer(live, "releases") == [first.model_dump(), second.model_dump()]
+    assert answer(live, "releases") == [entry.model_dump() | {"ended": None} for entry in (first, second)]
     shown = answer(live, "show", first.release[:8])
     assert (shown["release"], shown["live"]) == (first.release, False)
     assert shown["entries"] == [first.model_dump()]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_absent_key_is_missing(store: ObjectStore, tmp_path: Path) -> None:
 def test_a_folder_of_keys_is_no_key(store: ObjectStore) -> None:
     store.put_if_absent("a/b", b"")
     assert (store.exists("a"), store.exists("a/b"), store.exists("a/b/c")) == (False, True, False)
+
+
+def test_a_listing_tells_sizes_and_times(store: ObjectStore) -> None:
+    for key, data in (("a/b", b"one"), ("a/c", b""), ("b", b"three")):
+        store.put_if_absent(key, data)
+    found = store.listed("a/")
+    assert {key: facts.bytes for key, facts in found.items()} == {"a/b": 3, "a/c": 0}
+    assert all(abs(datetime.now(UTC) - facts.at) < timedelta(minutes=1) for facts in found.values())
+    assert store.listed("c/") == {}
 
 
 def test_keys_are_sorted_filtered_and_hide_partial_files(store: ObjectStore, store_url: str) -> None:
