@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from flows.gc import Collector
 from flows.live import Live
+from infra.dvc_objects import CACHE, object_key
 from infra.errors import Refused
 from infra.registry import Registry
 from infra.settings import Settings
+from infra.stores import ObjectStore, open_store
 from lineage.books import Books
 from lineage.holds import Holds
 from lineage.manifest import build
@@ -31,7 +33,14 @@ STRAY = b"of a release that was never published"
 
 
 class Retained(Installation):
-    """An installation whose recommender `reel` has had three releases live: `a`, `b` and `c`."""
+    """An installation whose recommender `reel` has had three releases live: `a`, `b` and `c`.
+
+    Home, store and remote are those of the environment.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.books = Books(Settings(), "reel", require_signature=False)
 
     def fill(self) -> "Retained":
         """`theirs` has the data of `b`; `d` never went live; a killed run and objects that nobody names."""
@@ -39,6 +48,8 @@ class Retained(Installation):
         self.theirs = self.run("4-theirs", ["b"], name="other")
         self.d = self.run("5-d", ["d"])
         self.run("6-killed", ["e"], recorded=False)
+        for key in self.places[CACHE].keys("files/"):
+            self.places["remote"].put_if_absent(key, self.places[CACHE].get(key))
         self.books.store.put_if_absent(_blob(STRAY), STRAY)
         self.object(STRAY)
         for release in (self.a, self.b, self.c):
@@ -50,8 +61,15 @@ class Retained(Installation):
         """One that was filled before."""
         at = cls.__new__(cls)
         at.project, at.home = project, project / ".nightreel"
-        at.books = Books(Settings(home=at.home), "reel", require_signature=False)
+        at.books = Books(Settings(), "reel", require_signature=False)
         return at
+
+    @property
+    def places(self) -> dict[str, ObjectStore]:
+        """DVC's cache and its remote."""
+        settings = self.books.settings
+        remote = open_store(str(settings.remote), settings)
+        return {CACHE: open_store(str(self.home / "cache"), settings), "remote": remote}
 
     def collector(self, *, days: float = 0.0, name: str = "reel") -> Collector:
         books = Books(self.books.settings, name, require_signature=False)
@@ -73,9 +91,11 @@ class Retained(Installation):
         }
         return set(self.books.store.keys("blobs/")) - records
 
-    def cached_of(self, users: str) -> dict[str, bool]:
-        """Whether DVC's cache has the events of each of these users' runs."""
-        return {user: self.has(objects([user])) for user in users}
+    def left_of(self, users: str) -> str:
+        """Those of `users` of whose runs DVC has the events still, in the cache and in the remote."""
+        each = [{user for user in users if place.exists(object_key(objects([user])))} for place in self.places.values()]
+        assert each[0] == each[1]
+        return "".join(sorted(each[0]))
 
 
 def _blob(data: bytes) -> str:
@@ -84,11 +104,14 @@ def _blob(data: bytes) -> str:
 
 
 @pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Path) -> Retained:
-    made = Retained(tmp_path / "project").fill()
+def at(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, database: Path) -> Retained:
+    project = tmp_path / "project"
+    places = {"HOME": project / ".nightreel", "STORE": f"{store_url}/store", "REMOTE": f"{store_url}/remote"}
+    for name, where in places.items():
+        monkeypatch.setenv(f"NIGHTREEL_{name}", str(where))
+    made = Retained(project).fill()
     shutil.copy(database, made.home / "mlflow.db")
-    monkeypatch.chdir(made.project)
-    monkeypatch.setenv("NIGHTREEL_HOME", str(made.home))
+    monkeypatch.chdir(project)
     return made
 
 
@@ -105,13 +128,13 @@ def test_a_week_keeps_what_was_never_live_and_then_it_goes(at: Retained) -> None
     assert {one["release"]: one["why"] for one in young["kept"]} == {at.c: "live", at.d: "young"}
     assert young["releases"] == sorted([at.a, at.b])
     assert at.stored == at.blobs(at.c, at.d, at.theirs) | {_blob(STRAY)}
-    assert at.cached_of("abcde") == {"a": False, "b": True, "c": True, "d": True, "e": True}
+    assert at.left_of("abcde") == "bcde"
     assert not at.has(hashlib.md5(STRAY).hexdigest())  # no other machine writes into this cache
 
     old = at.collector(days=YOUNG.days).collect(0, apply=True)
     assert old["releases"] == [at.d]
     assert at.stored == at.blobs(at.c, at.theirs)
-    assert at.cached_of("abcde") == {"a": False, "b": True, "c": True, "d": False, "e": False}
+    assert at.left_of("abcde") == "bc"
     left = {run.name for run in (at.home / "runs").glob("*") if (run / "checkout").exists()}
     assert left == {"3-c", "4-theirs"}
     assert at.collector(days=YOUNG.days).collect(0, apply=False)["gone"] == []
@@ -119,9 +142,9 @@ def test_a_week_keeps_what_was_never_live_and_then_it_goes(at: Retained) -> None
 
 def test_what_two_recommenders_share_goes_with_the_last_that_needs_it(at: Retained) -> None:
     at.collector().collect(0, apply=True)
-    assert at.cached_of("b") == {"b": True}
+    assert at.left_of("b") == "b"
     assert at.collector(days=YOUNG.days, name="other").collect(0, apply=True)["releases"] == [at.theirs]
-    assert at.cached_of("bc") == {"b": False, "c": True}
+    assert at.left_of("bc") == "c"
     assert at.has(hashlib.md5(SHARED).hexdigest())  # the catalogue, of all
 
 
@@ -137,14 +160,15 @@ def test_a_refreshed_release_needs_the_one_that_was_trained(at: Retained) -> Non
         at.d: "young",
         at.a: f"needed by {refreshed[:12]}",
     }
-    assert at.cached_of("abc") == {"a": True, "b": True, "c": False}
+    assert at.left_of("abc") == "ab"
     assert (at.home / "runs/1-a/checkout").exists()
 
 
 def test_nothing_goes_while_what_a_kept_release_needs_cannot_be_told(at: Retained) -> None:
     raw = at.home / "runs/3-c/checkout/data/raw"
     listed = at.cached(raw)
-    (at.home / "cache/files/md5" / listed[:2] / listed[2:]).unlink()
+    for place in at.places.values():
+        place.delete(object_key(listed))
     with pytest.raises(Refused, match=r"^The list of the files of data/raw of run 3-c, which is kept, is nowhere"):
         at.collector().collect(0, apply=True)
     assert retired(at.books.store) == set()
@@ -173,7 +197,7 @@ def test_a_retirement_that_nobody_trusted_signed_removes_nothing(at: Retained) -
     why = {one["release"]: one["why"] for one in at.collector().collect(0, apply=True)["kept"]}
     assert why == {at.c: "live", at.d: "young"}
     assert at.blobs(at.c) <= at.stored
-    assert at.cached_of("c") == {"c": True}
+    assert at.left_of("c") == "c"
 
 
 def test_who_ended_a_release_and_why_is_signed(at: Retained) -> None:
@@ -185,24 +209,28 @@ def test_who_ended_a_release_and_why_is_signed(at: Retained) -> None:
 
 
 @pytest.mark.parametrize("every", [pytest.param(29, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("store_url", ["folder"], indirect=True)
 def test_killed_at_any_instruction_it_ends_the_same(at: Retained, tmp_path: Path, every: int) -> None:
-    before = shutil.copytree(at.project, tmp_path / "before", symlinks=True)
+    for folder in FOLDERS:
+        shutil.copytree(tmp_path / folder, tmp_path / "before" / folder, symlinks=True)
     at.collector().collect(0, apply=True)
-    end, step = _left(at), 0
+    end, step = _left(tmp_path), 0
     while True:
-        shutil.rmtree(at.project)
-        shutil.copytree(before, at.project, symlinks=True)
+        for folder in FOLDERS:
+            shutil.rmtree(tmp_path / folder)
+            shutil.copytree(tmp_path / "before" / folder, tmp_path / folder, symlinks=True)
         command = [sys.executable, "-c", KILLED, str(at.project), str(step)]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
         assert code in (0, 9)
         if code == 0:
             break
         at.collector().collect(0, apply=True)
-        assert _left(at) == end, step
+        assert _left(tmp_path) == end, step
         step += every
     assert step > 58  # there are at least so many changes to die before
 
 
+FOLDERS = ("project", "store")
 # A collection that ends, like a kill, before it changes the disk for the so manieth time.
 KILLED = """
 import os, sys
@@ -226,9 +254,8 @@ at.collector().collect(0, apply=True)
 """
 
 
-def _left(at: Retained) -> list[str]:
-    """Names of all that is there, but for logs, locks and the state of MLflow and git."""
-    folders = ("store", "cache", "runs", "releases")
-    files = (path for folder in folders for path in (at.home / folder).rglob("*") if path.is_file())
-    worktrees = [path.name for path in (at.project / ".git/worktrees").iterdir()]
-    return sorted(worktrees + [str(path.relative_to(at.home)) for path in files if not path.name.endswith("lock")])
+def _left(root: Path) -> list[str]:
+    """Names of all that is there, but for locks and what MLflow and git keep for themselves."""
+    files = (path.relative_to(root) for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file())
+    told = (path for path in map(str, files) if not path.endswith("lock") and "/mlflow" not in path)
+    return sorted(path for path in told if "/.git/" not in path or path.endswith("/gitdir"))
