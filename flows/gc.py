@@ -64,7 +64,7 @@ class Collector:
 
     def _busy(self) -> str:
         runs = [lock.parent.name for lock in self._home.glob("runs/*/lock") if is_at_work(lock.parent)]
-        who = f"The night {', '.join(runs)} is" if runs else "A night, a refresh or a promotion is"
+        who = f"The night {', '.join(runs)} is" if runs else "A night, a refresh, a search or a promotion is"
         return f"{who} at work, and may need what would go. Nothing has been removed. Run this again when it has ended."
 
     def _look(self, keep: int) -> tuple[Excess, DvcPlaces]:

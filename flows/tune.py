@@ -15,9 +15,11 @@ from flows.night import prepare_data
 from flows.outcome import Request
 from flows.quiet import log_console
 from flows.steps import RETRIED
+from infra.checkout import IN_USE
 from infra.console import progress_bar
 from infra.disk import room_on
 from infra.errors import Refused
+from infra.locks import locked
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.studies import FAILED, VALUES, ended, opened_study, try_first
@@ -76,7 +78,7 @@ def tune(request: Request, candidate: str, trials: int, hours: float) -> Tuned:
     params = load_params(file, request.overrides)
     params = params.model_copy(update={"name": params.name or request.source})
     settings = Settings(home=Settings().home_dir)
-    with room_on(settings.home_dir):
+    with room_on(settings.home_dir), locked(settings.home_dir / IN_USE, shared=True):
         checkout = _checkout(request, candidate, params, settings)
         search, run = Search.over(checkout, candidate, params), checkout.parent.name
         registry = Registry(settings, str(params.name))

@@ -21,7 +21,7 @@ from infra.locks import locked
 from infra.settings import Settings
 
 GIT_SECONDS = 5.0  # none of a run's git commands takes as long
-IN_USE = "in-use.lock"  # shared by whoever makes, judges or releases; `nightreel gc --apply` holds it alone
+IN_USE = "in-use.lock"  # shared by whoever makes, searches or releases; `nightreel gc --apply` holds it alone
 LEFT_OF_A_RUN = ("lock", "outcome.json")  # a replay reads the outcome
 
 

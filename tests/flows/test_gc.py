@@ -260,7 +260,7 @@ def test_nothing_is_removed_while_a_night_is_at_work(collected: Collected) -> No
         )
     with locked(at.home / IN_USE, shared=True):
         said_of_it = at.refused(*COLLECT[:-1], "--apply")
-    assert said_of_it.startswith("A night, a refresh or a promotion is at work, and may need what would go.")
+    assert said_of_it.startswith("A night, a refresh, a search or a promotion is at work, and may need what would go.")
 
 
 def test_a_rollback_goes_round_what_is_gone_and_a_hold_that_is_lifted_frees(collected: Collected) -> None:
