@@ -16,7 +16,7 @@ from infra.settings import ADDRESSES, STACK, Settings
 from infra.stack.credentials import Credentials
 
 WEED_PORTS = tuple(f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc"))
-PORTS = ("supervisor", "postgres", "mlflow", "prefect", *WEED_PORTS)
+PORTS = ("supervisor", "postgres", "mlflow", "prefect", *WEED_PORTS, "hints")
 # below what systems give to outgoing connections, which could take a port while its service restarts
 FIRST_PORT, LAST_PORT = 20_000, 32_000
 HOST = "127.0.0.1"
@@ -48,7 +48,9 @@ class Stack:
         """The stack in `folder`, made before. Raises `BadInput` when its file cannot be read."""
         with disk_errors(folder):
             said = json.loads((folder / "stack.json").read_text(encoding="utf-8"))
-        return cls(folder, said["ports"], Credentials(**said["credentials"]))
+        ports = said["ports"]
+        ports.setdefault("hints", max(ports.values()) + 1)  # a stack that was made before there were hints
+        return cls(folder, ports, Credentials(**said["credentials"]))
 
     def url(self, door: str) -> str:
         """Where `door` answers HTTP."""

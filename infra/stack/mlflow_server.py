@@ -1,5 +1,7 @@
 """MLflow's server: PostgreSQL behind it, artifacts on S3 through it, nothing without user and password."""
 
+import base64
+import hashlib
 import os
 from pathlib import Path
 
@@ -38,7 +40,17 @@ def environment(stack: Stack) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # nobody asks for its jobs, and they are processes of their own
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # who takes its webhooks is on this machine; its administrator alone makes them
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _webhook_key(stack),
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     }
+
+
+def _webhook_key(stack: Stack) -> str:
+    """What webhooks' secrets are encrypted with in the database; it has to outlast the process."""
+    digest = hashlib.sha256(f"webhooks {stack.credentials.mlflow_cookies}".encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode()
 
 
 def is_ready(url: str, auth: str | None) -> bool:

@@ -41,7 +41,7 @@ class Service:
 
 
 def asked(url: str, auth: str | None, content: object = None) -> bytes | None:
-    """What a GET of `url`, or a POST of `content`, is answered with; None unless the answer is a 200.
+    """What a GET of `url`, or a POST of `content`, is answered with; None unless it answers 200 or 201.
 
     Args:
         url: whom to ask.
@@ -54,7 +54,7 @@ def asked(url: str, auth: str | None, content: object = None) -> bytes | None:
         request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
-            return bytes(answer.read()) if answer.status == 200 else None
+            return bytes(answer.read()) if answer.status in (200, 201) else None
     except HTTPError as error:
         error.close()
         return None

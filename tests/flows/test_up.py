@@ -21,7 +21,7 @@ from tests.flows.project import last_json, retrain, run_cli, said, start_cli
 from tests.infra.stacks import end, wait_until
 
 PLAIN = ("mlflow_tracking_", "prefect_")  # variables of MLflow's and Prefect's own
-NAMES = ["postgres", "seaweedfs", "mlflow", "prefect", "worker"]
+NAMES = ["postgres", "seaweedfs", "mlflow", "prefect", "hints", "worker"]
 
 
 @pytest.fixture(scope="module")

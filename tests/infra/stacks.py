@@ -1,4 +1,4 @@
-"""A real stack of the five servers in a folder, brought up and down without the command line."""
+"""A real stack of the six services in a folder, brought up and down without the command line."""
 
 import subprocess
 import time

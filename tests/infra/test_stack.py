@@ -1,4 +1,4 @@
-"""The five servers on one machine: who they answer, where they listen, and what a kill costs."""
+"""The six services on one machine: who they answer, where they listen, and what a kill costs."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from infra.stack.service import asked
 from infra.stack.services import services_in
 from tests.infra.stacks import bring_up, pid_of, stack_in, take_down, wait_until, watching
 
-NAMES = ("postgres", "seaweedfs", "mlflow", "prefect", "worker")
+NAMES = ("postgres", "seaweedfs", "mlflow", "prefect", "hints", "worker")
 READY_SECONDS = 60
 
 
@@ -43,7 +43,7 @@ def test_all_are_ready_and_say_where(stack: Stack) -> None:
     rows = supervisor.status(stack, services_in(stack.folder))
     assert [(row["service"], row["state"]) for row in rows] == [(name, "ready") for name in NAMES]
     assert rows[0]["where"] == f"postgresql://{USER}@127.0.0.1:{stack.ports['postgres']}"
-    urls = [stack.url(door) for door in ("s3.port", "mlflow", "prefect")]
+    urls = [stack.url(door) for door in ("s3.port", "mlflow", "prefect", "hints")]
     assert [row["where"] for row in rows[1:]] == [*urls, "work pool nightreel"]
 
 
