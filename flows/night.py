@@ -51,6 +51,7 @@ from models.catalogue import NEURAL
 from tasks import paths
 from tasks.bundle import bundle, serves_the_same
 from tasks.params import Params, load_params
+from tasks.register import version_tags
 from tasks.run_record import judged_record, unjudged_record
 from tasks.stage import read_json, write_json
 from tasks.standings import standings
@@ -400,14 +401,7 @@ def _register(run: Night, commit: str, *, passed: bool) -> tuple[str, str]:
         release = run.books.releases.publish(folder, manifest)
         origin = Origin(run.checkout.run, commit, run.clean)
         attest(run.books.store, run.books.signer, folder, manifest, origin)
-        tags = {
-            "nightreel.candidate": manifest.candidate,
-            "nightreel.commit": commit,
-            "nightreel.release": release,
-            "nightreel.run": run.checkout.run,
-            "nightreel.verdict": "passed" if passed else "refused",
-            **{f"nightreel.data.{name}": str(digest) for name, digest in manifest.data.items()},
-        }
+        tags = version_tags(manifest, commit=commit, run=run.checkout.run, passed=passed)
         version = register_step(run.checkout, folder, run.registry, tags)
         _remember(
             run,

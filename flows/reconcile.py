@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from flows.live import Live
 from flows.notices import tell_findings
 from flows.people import Finding, answer_people
+from flows.restoring import restore_live
 from infra.disk import room_on
 
 
@@ -21,7 +22,7 @@ def reconcile(root: str, name: str | None = None) -> list[Finding]:
     """
     live = Live.open(name, Path(root))
     with room_on(live.settings.home_dir):
-        found = answer_people(live)
+        found = [*restore_live(live), *answer_people(live)]
     for finding in found:
         get_run_logger().warning("%s: %s", finding.what, finding.said)
     tell_findings(live.settings, live.name, found)

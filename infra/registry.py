@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from infra.disk import room_on
@@ -49,11 +50,9 @@ class Shown:
         return (int(seq), version) if seq.isdecimal() else (0, "")
 
     def standing_for(self, version: str) -> str | None:
-        """`version` itself, or, where it was deleted, the newest one that was made to stand for it; None: neither."""
-        if version in self.versions:
-            return version
+        """The newest version that was made to stand for `version` when it was lost, or itself; None: neither."""
         made = [number for number, tags in self.versions.items() if tags.get(RESTORES) == version]
-        return max(made, key=int, default=None)
+        return max(made, key=int, default=version if version in self.versions else None)
 
 
 class Registry:
@@ -229,6 +228,54 @@ class Registry:
                 if not (token := page.token):
                     return found
 
+    def restore_run(self, version: str) -> bool:
+        """Bring back the run of a model version if it was deleted and not yet purged; whether it was."""
+        from mlflow.exceptions import MlflowException
+
+        with self._asked() as client:
+            run = client.get_model_version(self.name, version).run_id
+            try:
+                if client.get_run(run).info.lifecycle_stage != "deleted":
+                    return False
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return False
+                raise
+            client.restore_run(run)
+            return True
+
+    def model_files(self, version: str) -> dict[str, int] | None:
+        """Size in bytes by path of each file of a version's model; None where the model itself was deleted."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._asked() as client:
+            try:
+                model = client.get_logged_model(self._model_of(client, version))
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+            repository: Any = get_artifact_repository(model.artifact_location)
+            return dict(_listed(repository, None))
+
+    def put_model_files(self, version: str, **model: Any) -> None:
+        """Put the files of a pyfunc model from code where those of `version` were; arguments as of `log_model`."""
+        import mlflow
+
+        with self._asked() as client, TemporaryDirectory() as folder:
+            mlflow.pyfunc.save_model(f"{folder}/model", **{key: model[key] for key in model if key != "name"})
+            client.log_model_artifacts(self._model_of(client, version), f"{folder}/model")
+
+    def _model_of(self, client: Any, version: str) -> str:
+        """The logged model of a version; MLflow's database keeps its id in the source alone."""
+        return str(client.get_model_version(self.name, version).source).removeprefix("models:/")
+
+    def tag_model(self, name: str, value: str) -> None:
+        """Set a tag of the registered model."""
+        with self._asked() as client:
+            client.set_registered_model_tag(self.name, name, value)
+
     def artifacts(self, key: str, *, below: Collection[str]) -> list[str]:
         """URIs of what is kept of the run with this key and its children in the folders `below`, and of its models.
 
@@ -309,8 +356,7 @@ class Registry:
         if now != target:
             self.set_alias(alias, target)
         if (last, before) != (seq, version):
-            with self._asked() as client:
-                client.set_registered_model_tag(self.name, MIRRORED, f"{seq} {version}")
+            self.tag_model(MIRRORED, f"{seq} {version}")
         return True
 
     def shown(self) -> Shown:
@@ -333,9 +379,12 @@ class Registry:
                 client.set_registered_model_alias(self.name, alias, version)
 
 
-def _bytes_below(repository: Any, path: str | None) -> int:
-    files = repository.list_artifacts(path)
-    return sum(_bytes_below(repository, file.path) if file.is_dir else file.file_size or 0 for file in files)
+def _listed(repository: Any, path: str | None) -> Iterator[tuple[str, int]]:
+    for found in repository.list_artifacts(path):
+        if found.is_dir:
+            yield from _listed(repository, found.path)
+        else:
+            yield found.path, int(found.file_size or 0)
 
 
 def _make_database(home: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from infra.registry import Registry
+from lineage.manifest import Manifest
 from tasks import paths
 from tasks.stage import read_json
 
@@ -89,6 +90,18 @@ def _version(bundle: Path, registry: Registry, *, run: str, night: str, candidat
         return str(found.version)
     source = registry.log_model(night, **served(bundle, candidate))
     return registry.create_version(run, source=source, run=night, tags=tags)
+
+
+def version_tags(manifest: Manifest, *, commit: str, run: str, passed: bool) -> dict[str, str]:
+    """Where the model version of a release comes from."""
+    return {
+        "nightreel.candidate": manifest.candidate,
+        "nightreel.commit": commit,
+        "nightreel.release": manifest.release,
+        "nightreel.run": run,
+        "nightreel.verdict": "passed" if passed else "refused",
+        **{f"nightreel.data.{name}": str(digest) for name, digest in manifest.data.items()},
+    }
 
 
 def served(bundle: Path, candidate: str) -> dict[str, Any]:
