@@ -18,7 +18,7 @@ ASKED_BY = "someone in MLflow"  # which keeps no name with an alias or a tag
 class Finding:
     """One thing that was not as it should be, and what was done about it, in a sentence."""
 
-    what: Literal["promoted", "approved", "rejected", "refused", "finished", "lapsed", "restored", "lost"]
+    what: Literal["promoted", "approved", "rejected", "refused", "finished", "settled", "restored", "lost"]
     version: str
     said: str
 
@@ -75,7 +75,7 @@ def _answer_tag(version: str, word: str, reason: str, live: Live) -> list[Findin
         return []
     tell(version, found, live)
     said = f"model version {version} {SAID[found]}"
-    return [Finding("lapsed", version, said) if word == "waiting" else _refused(version, said, live)]
+    return [Finding("settled", version, said) if word == "waiting" else _refused(version, said, live)]
 
 
 def _answer_alias(live: Live) -> list[Finding]:

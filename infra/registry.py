@@ -291,7 +291,7 @@ class Registry:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with self._asked():
-            return _bytes_below(get_artifact_repository(uri), None)
+            return sum(size for _, size in _listed(get_artifact_repository(uri), None))
 
     def delete_artifacts(self, uri: str) -> None:
         """Delete all that lies at `uri`, through MLflow's own way to it."""

@@ -159,7 +159,7 @@ def test_a_verdict_against_what_is_not_live_any_more_is_not_approved(project: Pa
         done.stderr.split()
     )
     (found,) = answer_people(live)
-    assert (found.what, live.registry.shown().aliases) == ("lapsed", {"champion": "2"})
+    assert (found.what, live.registry.shown().aliases) == ("settled", {"champion": "2"})
     again = _night(project, source, 100)
     assert again["status"] in ("waiting", "refused")  # judged again, against version 2
     assert len(live.approvals.all()) == 1 + (again["status"] == "waiting")
@@ -174,7 +174,7 @@ def test_a_request_lapses(project: Path, source: Path) -> None:
     assert "Model version 2 of files has lapsed; the next night that passes asks again." in " ".join(
         done.stderr.split()
     )
-    assert {(found.what, found.version) for found in answer_people(live)} == {("lapsed", "2")}
+    assert {(found.what, found.version) for found in answer_people(live)} == {("settled", "2")}
     assert (answer_people(live), live.registry.shown().aliases) == ([], {})
     assert _night(project, source, 60)["status"] == "waiting"
     assert _states(live) == ["superseded", "superseded", "waiting"]

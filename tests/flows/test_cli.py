@@ -33,6 +33,9 @@ COMMANDS = (
     "show",
     "status",
     "promote",
+    "approve",
+    "reject",
+    "reconcile",
     "rollback",
 )
 AUDIT = ("trace", "impact", "verify", "reproduce", "erase", "report", "key")

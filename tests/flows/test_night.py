@@ -69,6 +69,7 @@ def test_a_night_says_exactly_what_it_did(finished):
         "release": entry.release,
         "seq": 1,
         "model_version": "1",
+        "until": None,
         "reasons": [],
         "failed_candidates": {},
         "refresh": None,
