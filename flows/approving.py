@@ -72,6 +72,11 @@ def request_for(version: str, live: Live) -> Asked | None:
     return next((asked for asked in reversed(live.approvals.all()) if asked.model_version == version), None)
 
 
+def request_of(release: str, live: Live) -> Asked | None:
+    """The newest request for a release, None where there never was one."""
+    return next((asked for asked in reversed(live.approvals.all()) if asked.release == release), None)
+
+
 def approve(version: str, live: Live, *, by: str, reason: str) -> Entry:
     """Approve what waits, and make it live.
 

@@ -49,8 +49,7 @@ class Live:
         """
         settings, params = settings_at(root), load_params(project_root(root) / "params.yaml")
         wanted = name or params.name
-        store = open_store(settings.store_url, settings)
-        known = sorted({*recommenders(store), *asking(store)})
+        known = _known(settings)
         if not known:
             raise BadInput(f"Nothing is live in {settings.store_url}: no night has released. Run `nightreel retrain`.")
         if wanted is None and len(known) > 1:
@@ -58,6 +57,13 @@ class Live:
         if wanted is not None and wanted not in known:
             raise BadInput(f"No recommender {wanted} is live in {settings.store_url}; there is {', '.join(known)}.")
         return cls(Books(settings, wanted or known[0], params.release.require_signature), params.gate)
+
+    @classmethod
+    def every(cls, root: Path) -> "list[Live]":
+        """Each recommender of the store of the checkout `root` that is live or waits for a person; may be none."""
+        settings, params = settings_at(root), load_params(project_root(root) / "params.yaml")
+        names = _known(settings)
+        return [cls(Books(settings, name, params.release.require_signature), params.gate) for name in names]
 
     @property
     def name(self) -> str:
@@ -229,6 +235,11 @@ class Live:
 
     def _go_live(self, draft: Draft) -> Entry:
         return make_live(draft, self.books, self.registry, after=self.ledger.head())
+
+
+def _known(settings: Settings) -> list[str]:
+    store = open_store(settings.store_url, settings)
+    return sorted({*recommenders(store), *asking(store)})
 
 
 def _override(live: Entry) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from flows.approving import SAID, approve, carry_out, reject, request_for, state, tell
+from flows.approving import SAID, approve, carry_out, reject, request_for, request_of, state, tell
 from flows.live import Live
 from infra.errors import BadInput, Refused
 from infra.registry import REFUSED, Shown
@@ -69,7 +69,7 @@ def _answer_tag(version: str, word: str, reason: str, live: Live) -> list[Findin
             return [Finding("rejected", version, f"model version {version} was rejected: {reason}")]
     except LostRace:
         raise
-    except Refused as error:
+    except (BadInput, Refused) as error:
         return [_refused(version, str(error), live)]
     if found == "waiting":
         return []
@@ -105,13 +105,18 @@ def _is_late(alias: str, shown: Shown, head: Entry) -> bool:
 def _promoted_or_refused(version: str, reason: str, live: Live) -> Finding:
     """Make a version live if it may be; else everything is put back as the ledger has it, with the reason."""
     try:
-        if why := _why_not(version, live):
-            raise Refused(why)
-        asked = request_for(version, live)
-        if asked and state(asked, live) in ("waiting", "approved"):
-            entry = approve(version, live, by=ASKED_BY, reason=reason)
-        else:
+        release = live.registry.tags_of(version).get("nightreel.release")
+        if release is None:
+            raise Refused(f"Model version {version} is of no night of {live.name}: it names no release.")
+        _refuse_withdrawn(release, live)
+        asked = request_of(release, live)  # by the bytes, whatever version of MLflow names them
+        found = state(asked, live) if asked else "released"
+        if asked and found in ("waiting", "approved"):
+            entry = approve(asked.model_version, live, by=ASKED_BY, reason=reason)
+        elif found == "released":
             entry = live.promote(version, reason=reason, by=ASKED_BY)
+        else:
+            raise Refused(f"Model version {version} {SAID[found]}.")
     except LostRace:
         raise
     except (BadInput, Refused) as error:
@@ -120,21 +125,12 @@ def _promoted_or_refused(version: str, reason: str, live: Live) -> Finding:
     return Finding("promoted", version, f"model version {version} is live as entry {entry.seq}: {reason}")
 
 
-def _why_not(version: str, live: Live) -> str | None:
-    """Why a version cannot go live on request, beyond what `Live.promote` asks; None if it may."""
-    tags = live.registry.tags_of(version)
-    release = tags.get("nightreel.release")
-    if release is None:
-        return f"Model version {version} is of no night of {live.name}: it names no release."
+def _refuse_withdrawn(release: str, live: Live) -> None:
     if entry := live.ledger.withdrawn().get(release):
-        return (
-            f"{entry.by} rolled back from model version {version} in ledger entry {entry.seq}: {entry.reason}. "
-            "Only `nightreel promote` brings it back."
+        raise Refused(
+            f"{entry.by} rolled back from it in ledger entry {entry.seq}: {entry.reason}. Only `nightreel promote` "
+            "brings it back."
         )
-    asked = request_for(version, live)
-    if asked and (found := state(asked, live)) in ("declined", "superseded", "overtaken", "lapsed"):
-        return f"Model version {version} {SAID[found]}."
-    return None
 
 
 def _refused(version: str, why: str, live: Live) -> Finding:
@@ -143,8 +139,6 @@ def _refused(version: str, why: str, live: Live) -> Finding:
     if shown.versions[version].get(live.gate.approval_tag, "").startswith("approved"):
         live.registry.tag_version(version, {live.gate.approval_tag: "refused"})
     if shown.aliases.get(CHAMPION) == version:
-        if head is None or head.model_version is None:
-            live.registry.set_alias(CHAMPION, None)
-        elif own := shown.standing_for(head.model_version):
-            live.registry.set_alias(CHAMPION, own)
+        own = head.model_version if head else None
+        live.registry.set_alias(CHAMPION, shown.standing_for(own) if own else None)
     return Finding("refused", version, why)

@@ -14,13 +14,17 @@ from infra.disk import room_on
 
 @flow(name="reconcile", flow_run_name="reconcile", persist_result=False)
 def reconcile(root: str, name: str | None = None) -> list[Finding]:
-    """One pass over the recommender `name` of the checkout `root`; what was found and done.
+    """One pass over the recommender `name` of the checkout `root`, or over each there is; what was found and done.
 
     Raises:
         Unreachable: a service does not answer; what is open stays so until the next pass.
         Refused: the ledger or a request for approval is not as it was signed.
     """
-    live = Live.open(name, Path(root))
+    lives = [Live.open(name, Path(root))] if name else Live.every(Path(root))
+    return [finding for live in lives for finding in _reconciled(live)]
+
+
+def _reconciled(live: Live) -> list[Finding]:
     with room_on(live.settings.home_dir):
         found = [*restore_live(live), *answer_people(live)]
     for finding in found:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.approving import WAITING, carry_out, request_for, state
+from flows.approving import WAITING, carry_out, reject, request_for, state
 from flows.live import Live
 from flows.people import ASKED_BY, answer_people
 from infra.errors import Refused
@@ -97,6 +97,19 @@ def test_rejected_bytes_are_not_asked_for_again(project: Path, source: Path) -> 
     live.registry.set_alias("champion", "1")
     (found,) = answer_people(live)
     assert (found.what, found.said) == ("refused", "Model version 1 was rejected.")
+    assert (live.registry.shown().aliases, entries(home_of(project))) == ({}, [])
+
+
+def test_a_version_made_by_hand_does_not_lead_past_a_rejection(project: Path) -> None:
+    live = Live.open(None)
+    reject("1", live, by="ada", reason="too many reruns")
+    tags = live.registry.tags_of("1")
+    run = live.registry.run("by hand", title="by hand", tags={})
+    copied = live.registry.create_version("by hand", source=f"runs:/{run}/m", run=run, tags=tags | {TAG: "approved"})
+    live.registry.set_alias("champion", copied)
+    assert [(found.what, found.said) for found in answer_people(live)] == [
+        ("refused", f"Model version {copied} was rejected.")
+    ]
     assert (live.registry.shown().aliases, entries(home_of(project))) == ({}, [])
 
 

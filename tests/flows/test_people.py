@@ -97,7 +97,7 @@ def test_what_a_person_rolled_back_from_does_not_come_back_by_the_alias(live: Li
     live.rollback(None, reason="shows the same video twice")
     move(live, "2")
     (found,) = answer_people(live)
-    assert found.said.startswith("tests rolled back from model version 2 in ledger entry 3: shows the same video twice")
+    assert found.said.startswith("tests rolled back from it in ledger entry 3: shows the same video twice")
     assert (champion(live), live.head.seq) == ("1", 3)
 
 
@@ -173,3 +173,8 @@ def _append(live: Live, version: str, *, by: str = "tests") -> None:
     """An entry behind MLflow's back."""
     known = live.ledger.get(int(version)).model_dump(include={"release", "model_version", "commit"})
     live.ledger.append(Draft(action="promote", by=by, reason="behind its back", **known), after=live.ledger.head())
+
+
+def test_a_pass_where_nothing_is_live_yet_finds_nothing(project: Path) -> None:
+    done = run_cli(project, "reconcile", "--json")
+    assert (done.returncode, last_json(done.stdout)) == (0, []), said(done)
