@@ -26,7 +26,7 @@ from lineage.ledger import Entry
 from lineage.manifest import SNAPSHOT_PART
 from lineage.recorded import Recorded
 from lineage.windows import Drift, Window, get_evidence, get_reference, get_window, put_reference, put_window, windows
-from tasks.auto_rollback import broken
+from tasks.auto_rollback import broken, refuse_unknown_metric
 from tasks.event_profile import Profile
 from tasks.landing import Landed, landing_folder
 from tasks.media.sources import media_source
@@ -100,12 +100,13 @@ def _refuse_other(source: str, release: Path) -> None:
 def _watch(live: Live, head: Entry, params: Params, root: Path, landed: Landed, work: Path) -> Watched:
     """Measure, judge, and go back where that is due."""
     subject = Subject.open(head.release, live.releases)
+    refuse_unknown_metric(params.monitor.rollback, subject.params.evaluate)
     incoming = read_step(landed, landing_folder(live.settings, live.name), work)
     after = max(date.fromisoformat(subject.manifest.as_of), _taken_back_until(live, head))
     profile = _profile(live, head, subject, params.monitor, root)
     media = media_source(json.loads(landed.as_json()), live.settings)
     kept = Kept(open_shelves(live.settings), work, media)
-    watch = Watch(subject, live.releases, profile, params.monitor, kept)
+    watch = Watch(subject, live.releases, profile, params.monitor, params.train.popularity, kept)
     measured = measure_step(watch, live, incoming, work, after)
     past = windows(live.books.store, live.name)
     told = _told(live, head, subject, measured, past, params.monitor)

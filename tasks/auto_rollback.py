@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.errors import BadInput
 from lineage.windows import Window
 from tasks.bootstrap import Interval, paired_bootstrap
 from tasks.control_chart import Point, control_chart
+from tasks.metrics import RANKING
 from tasks.monitor_params import Monitor, Rollback
-from tasks.params import Gate
+from tasks.params import Evaluate, Gate
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,16 @@ class Broken:
     windows: list[Window]
     references: list[float]
     due: bool
+
+
+def refuse_unknown_metric(rule: Rollback | None, judging: Evaluate) -> None:
+    """Raise `BadInput` for a rule about a metric that the live release is not judged by."""
+    known = [f"{metric}@{k}" for metric in RANKING for k in judging.ks]
+    if rule and rule.metric is not None and rule.metric not in known:
+        raise BadInput(
+            f"monitor.rollback.metric must be one of {', '.join(known)}, by which the live release is judged. "
+            f"Received: {rule.metric!r}"
+        )
 
 
 def broken(windows: Sequence[Window], past: Sequence[Window], params: Monitor, rule: Rollback) -> Broken:

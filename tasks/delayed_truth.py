@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from infra.errors import Refused
 from lineage.windows import Measure
+from models.params import PopularityParams
 from models.popularity import Popularity
 from models.protocol import Training
 from models.sequences import Sequences
 from tasks.evaluate import Evaluation, evaluate, held_out
-from tasks.params import Evaluate, Params, Prepare
+from tasks.params import Evaluate, Prepare
 from tasks.positives import Pairs, find_positives
 from tasks.prepare import TRAIN_EVENTS, vocabulary, write_prepared
 from tasks.prepared import Prepared
@@ -81,10 +82,12 @@ def lay_out(
     return Truth(prepared, _judged(prepared), _share(~met), _share(strange[after.videos]))
 
 
-def measured(ranker: Ranker, truth: Truth, params: Params) -> tuple[Evaluation, Evaluation]:
+def measured(
+    ranker: Ranker, truth: Truth, params: Evaluate, *, counted: PopularityParams
+) -> tuple[Evaluation, Evaluation]:
     """What the release did, and what the most popular videos before the window would have, for the same viewers."""
-    prepared, judging = truth.prepared, params.evaluate.model_copy(update={"latency_viewers": 1})
-    return evaluate(ranker, prepared, params=judging), _most_popular(prepared, judging, params)
+    prepared, judging = truth.prepared, params.model_copy(update={"latency_viewers": 1})
+    return evaluate(ranker, prepared, params=judging), _most_popular(prepared, judging, counted)
 
 
 def measures(evaluation: Evaluation, metrics: list[str]) -> dict[str, Measure]:
@@ -97,10 +100,10 @@ def measure(values: NDArray[np.float64]) -> Measure:
     return Measure(mean=float(values.mean()), sd=float(values.std(ddof=1)))
 
 
-def _most_popular(prepared: Prepared, judging: Evaluate, params: Params) -> Evaluation:
-    model = Popularity(params.train.popularity)
+def _most_popular(prepared: Prepared, judging: Evaluate, counted: PopularityParams) -> Evaluation:
+    model = Popularity(counted)
     n_videos, now = prepared.videos.height, prepared.facts["now"]
-    model.fit(Training(prepared.train(), prepared.valid(), n_videos=n_videos, now=now, seed=params.seed))
+    model.fit(Training(prepared.train(), prepared.valid(), n_videos=n_videos, now=now, seed=0))
     return evaluate(Ranker(model, n_videos=n_videos, name="popularity"), prepared, params=judging)
 
 

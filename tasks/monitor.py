@@ -15,6 +15,7 @@ from lineage.canonical import canonical, sha256, utc_now
 from lineage.manifest import Manifest
 from lineage.releases import Releases
 from lineage.windows import Drift, Window
+from models.params import PopularityParams
 from models.sequences import Sequences
 from tasks.champion import release_ranker
 from tasks.delayed_truth import Known, Truth, lay_out, measure, measured, measures
@@ -148,6 +149,7 @@ class Watch:
         releases: where releases lie.
         profile: what it was trained on.
         params: the bounds.
+        counted: the popularity that releases are compared with, the same for each of them.
         kept: what has been encoded of videos.
     """
 
@@ -155,6 +157,7 @@ class Watch:
     releases: Releases
     profile: Profile
     params: Monitor
+    counted: PopularityParams
     kept: Kept
 
     def catalogue_drift(self, catalogue: pl.DataFrame) -> list[Drift]:
@@ -169,7 +172,7 @@ def measure_window(watch: Watch, incoming: Incoming, truth: Truth, days: Days, *
     """What the release did in a window, and how far the window, and `videos`, stray from what it was trained on."""
     subject = watch.subject
     ranker, _ = release_ranker(subject.manifest.release, watch.releases, truth.prepared)
-    live, popular = measured(ranker, truth, subject.params)
+    live, popular = measured(ranker, truth, subject.params.evaluate, counted=watch.counted)
     primary, ks = subject.params.evaluate.primary, subject.params.evaluate.ks
     names = [f"{metric}@{k}" for metric in RANKING for k in ks]
     within = pl.col(Events.DAY).is_between(*days)
