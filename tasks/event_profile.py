@@ -96,7 +96,7 @@ class Profile:
         found: list[Drift] = []
         tables = dict(_values(events, popularity))
         for name, feature in self.features.items():
-            missing = pl.Series([None] * events.height, dtype=pl.Float64)
+            missing = pl.Series([None] * events.height, dtype=pl.Float64 if feature.names is None else pl.String)
             column = tables[name]["value"] if name in tables else missing
             found += _drifts(name, feature, feature.histogram(column), params.significance)
         share = 1 - int(events[Events.VIDEO].is_in(seen.implode()).sum()) / events.height

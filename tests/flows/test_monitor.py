@@ -34,7 +34,7 @@ SOURCE = ("--source", "kuairand", "--path", str(KUAIRAND))
 LAST = 14  # of April, the last day that the release knows
 AFTER_THREE = ("--set", "monitor.rollback={below: 0.5, windows: 3}")
 # viewers judged and NDCG@10 of the release and of popularity, by day
-DAYS = {15: (522, 0.025016, 0.008458), 16: (554, 0.007626, 0.004844)}
+DAYS = {15: (522, 0.025016, 0.008458), 16: (554, 0.007629, 0.004821)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ class Watched:
         """Make a release live whose lists are the most popular videos, or with `sign` -1 the least."""
         head = self.books.ledger.head()
         shutil.copytree(self.books.releases.open(head.release), folder)
+        candidate = self.books.releases.manifest(head.release).candidate
         shutil.rmtree(folder / "index")
+        for made in ("train", "evaluate"):
+            (folder / f"record/{made}-{candidate}.json").replace(folder / f"record/{made}-popularity.json")
         watched = pl.read_parquet(folder / "vocabulary.parquet")["train_events"]
         model = Popularity(PopularityParams(half_life_days=None))
         model._counts = (sign * watched).cast(pl.Float32).to_numpy()
@@ -163,7 +166,6 @@ def test_nobody_goes_back_to_what_is_no_better(live: Watched, tmp_path: Path) ->
     ("words", "message"),
     [
         ((*SOURCE, "--plot", "out.png"), "--plot must end in .html. Received: out.png"),
-        ((), "No recommender movielens is live in"),
         ((*SOURCE, "--name", "other"), "No recommender other is live in"),
         ((*SOURCE, "--set", "monitor.max_psi=0"), "monitor.max_psi: input should be greater than 0. Received: 0"),
         ((*SOURCE, "--set", "monitor.rollback={windows: 2}"), "monitor.rollback.below: field required"),

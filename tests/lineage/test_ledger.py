@@ -368,3 +368,16 @@ def test_an_examination_goes_on_behind_a_broken_entry(folder: Path) -> None:
     assert [seq for seq, entry in found.items() if isinstance(entry, Entry)] == [1, 6]
     assert str(found[2]) == "Entry 2 of the ledger of movielens is missing, although later ones exist."
     assert [type(found[seq]) for seq in (3, 4, 5)] == [BrokenChain] * 3
+
+
+def test_entries_without_evidence_keep_the_bytes_from_before_there_was_any() -> None:
+    fields = {"action": "rollback", "release": "a" * 64, "by": "ada", "reason": "r", "seq": 1, "previous": None}
+    told = {"model_version": None, "verdict": None, "run": None, "commit": None, "expires": None, "signature": None}
+    at = "2026-11-01T00:00:00.000000Z"
+    entry = Entry.model_validate(fields | {"at": at})
+    assert entry.encoded() == canonical(fields | told | {"at": at})
+    resting = Entry.model_validate(fields | {"at": at, "evidence": "b" * 64})
+    assert resting.encoded() == canonical(fields | told | {"at": at, "evidence": "b" * 64})
+    assert Entry.model_validate_json(resting.encoded()) == resting
+    with pytest.raises(ValueError, match="a rollback rests on evidence, and nothing else does"):
+        draft(1).model_validate(draft(1).model_dump() | {"evidence": "b" * 64})
