@@ -24,6 +24,7 @@ def log_windows(registry: Registry, watched: Watched) -> None:
         step = (date.fromisoformat(row["last"]) - date.fromisoformat(watched.as_of)).days
         if step not in done:
             registry.log(run, params={}, metrics=[(name, value, step) for name, value in _metrics(row).items()])
+    registry.finish(run)
 
 
 def require_page(path: Path) -> None:

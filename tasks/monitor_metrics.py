@@ -46,8 +46,8 @@ def _of_window(row: Mapping[str, Any], name: str, registry: CollectorRegistry) -
         "nightreel_window_last_day_timestamp_seconds": ("Last day of the newest window", _seconds(row["last"])),
         "nightreel_window_viewers": ("Viewers judged in it", row["viewers"]),
         "nightreel_window_events": ("Accepted events in it", row["events"]),
-        "nightreel_unknown_viewers_share": ("Viewers whom the release has not met", row["unknown_viewers"]),
-        "nightreel_unknown_videos_share": ("Positives whose video it has not met", row["unknown_videos"]),
+        "nightreel_unknown_viewers_ratio": ("Viewers whom the release has not met", row["unknown_viewers"]),
+        "nightreel_unknown_videos_ratio": ("Positives whose video it has not met", row["unknown_videos"]),
         "nightreel_drifting_figures": ("Figures of drift above their bound", len(row["drifting"])),
     }
     for metric, (meaning, value) in figures.items():

@@ -52,17 +52,20 @@ class Watched:
     def books(self) -> Books:
         return Books(Settings(home=self.project / ".nightreel"), "kuairand", True)
 
-    def plant(self, folder: Path, *, sign: int) -> Entry:
-        """Make a release live whose lists are the most popular videos, or with `sign` -1 the least."""
+    def plant(self, folder: Path, *, popular: bool) -> Entry:
+        """Make a release live that lists the most popular videos, or else those that nobody watches any more."""
         head = self.books.ledger.head()
         shutil.copytree(self.books.releases.open(head.release), folder)
         candidate = self.books.releases.manifest(head.release).candidate
         shutil.rmtree(folder / "index")
         for made in ("train", "evaluate"):
             (folder / f"record/{made}-{candidate}.json").replace(folder / f"record/{made}-popularity.json")
-        watched = pl.read_parquet(folder / "vocabulary.parquet")["train_events"]
+        videos = pl.read_parquet(folder / "vocabulary.parquet")
+        log = pl.concat([pl.read_csv(file) for file in KUAIRAND.glob("log_standard*.csv")])
+        still = log.filter(pl.col("date") > 20220400 + LAST)["video_id"].unique()
+        scores = videos["train_events"] if popular else ~videos["video_id"].is_in(still.implode())
         model = Popularity(PopularityParams(half_life_days=None))
-        model._counts = (sign * watched).cast(pl.Float32).to_numpy()
+        model._counts = scores.cast(pl.Float32).to_numpy()
         shutil.rmtree(folder / "model")
         model.save(folder / "model")
         space, settings = space_id(folder / "model"), DenseSettings("auto", 100_000, 32, 128, 1024, 32)
@@ -73,7 +76,9 @@ class Watched:
         release = self.books.releases.publish(folder, manifest)
         attest(self.books.store, self.books.signer, folder, manifest, Origin("planted", head.commit, True))
         known = head.model_dump(include={"model_version", "verdict", "commit"})
-        draft = Draft(action="release", release=release, run=f"planted {sign}", by="tests", reason="planted", **known)
+        draft = Draft(
+            action="release", release=release, run=f"planted {popular}", by="tests", reason="planted", **known
+        )
         return self.books.ledger.append(draft, after=head)
 
 
@@ -94,8 +99,9 @@ def live(night: Watched, tmp_path: Path) -> Watched:
 
 
 def test_each_new_day_is_measured_once_and_left_where_people_look(live: Watched, tmp_path: Path) -> None:
-    nothing = live.monitor(LAST)
-    assert (nothing["status"], nothing["windows"]) == ("nothing new", [])
+    more = ("--set", "monitor.min_viewers=560")
+    nothing = live.monitor(15, *more)
+    assert (nothing["status"], nothing["windows"], nothing["waiting"]) == ("nothing new", [], ["2022-04-15"])
     assert nothing["said"] == ["Nothing new: no day after 2022-04-14 can be judged yet."]
     first = live.monitor(15)
     assert (first["status"], first["new"], first["candidate"]) == ("watched", 1, "itemknn")
@@ -106,7 +112,11 @@ def test_each_new_day_is_measured_once_and_left_where_people_look(live: Watched,
         assert row["viewers"] == viewers
         assert [row["value"], row["baseline"]] == pytest.approx([value, popularity], abs=1e-6)
     assert [row["what"] for row in second["drift"] if row["word"] == "drift"] == ["new_videos"]
-    assert live.monitor(16)["new"] == 0
+    again = live.monitor(16)
+    assert (again["new"], again["windows"]) == (0, second["windows"])
+    joined = live.monitor(16, *more)["windows"][-1]
+    assert (joined["first"], joined["last"]) == ("2022-04-15", "2022-04-16")
+    assert 560 <= joined["viewers"] <= sum(viewers for viewers, *_ in DAYS.values())
     logged = "SELECT step, value FROM metrics WHERE key = 'live/ndcg_at_10' ORDER BY step"
     steps = query(live.project / ".nightreel", logged)
     assert steps == [(at, pytest.approx(row["value"])) for at, row in enumerate(second["windows"], start=1)]
@@ -121,9 +131,8 @@ def test_each_new_day_is_measured_once_and_left_where_people_look(live: Watched,
 
 def test_a_bad_release_is_taken_back_after_three_windows_and_not_before(live: Watched, tmp_path: Path) -> None:
     good = live.books.ledger.head()
-    bad = live.plant(tmp_path / "bad", sign=-1)
-    for day in (15, 16):
-        assert live.monitor(day, *AFTER_THREE)["status"] == "watched"
+    bad = live.plant(tmp_path / "bad", popular=False)
+    assert live.monitor(16, *AFTER_THREE)["status"] == "watched"
     told = live.monitor(17, *AFTER_THREE, code=1)
     assert (told["status"], told["entry"]) == ("rolled back", 3)
     entry = live.books.ledger.head()
@@ -142,8 +151,8 @@ def test_a_bad_release_is_taken_back_after_three_windows_and_not_before(live: Wa
     assert [window["last"] for window in evidence["windows"]] == ["2022-04-15", "2022-04-16", "2022-04-17"]
     assert evidence["target"][0] == pytest.approx(DAYS[15][1], abs=1e-6)
     assert evidence["difference"]["low"] > 0
-    assert live.monitor(17, *AFTER_THREE)["status"] == "nothing new"
-    assert live.monitor(18, *AFTER_THREE)["release"] == good.release
+    after = live.monitor(18, *AFTER_THREE)
+    assert (after["status"], after["release"], after["new"]) == ("watched", good.release, 1)
     assert live.books.ledger.head() == entry
     stored = live.project / ".nightreel/store" / evidence_key(told["evidence"])
     stored.write_text(json.dumps(evidence | {"until": "2022-04-16"}))
@@ -153,8 +162,8 @@ def test_a_bad_release_is_taken_back_after_three_windows_and_not_before(live: Wa
 
 
 def test_nobody_goes_back_to_what_is_no_better(live: Watched, tmp_path: Path) -> None:
-    live.plant(tmp_path / "worst", sign=-1)
-    head = live.plant(tmp_path / "popular", sign=1)
+    live.plant(tmp_path / "worst", popular=False)
+    head = live.plant(tmp_path / "popular", popular=True)
     told = live.monitor(15, "--set", "monitor.rollback={below: 100.0, windows: 1}", code=1)
     assert told["status"] == "rollback refused"
     assert "on the same windows release" in told["said"][-1]

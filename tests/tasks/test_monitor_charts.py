@@ -35,7 +35,8 @@ def made(*values, popular=0.1, gains=None):
 def told(rows, drift, said):
     return {
         "status": "watched", "name": "kuairand", "release": RELEASE, "seq": 1, "candidate": "ease",
-        "as_of": "2026-10-31", "primary": "ndcg@10", "new": 1, "windows": rows, "drift": drift, "waiting": [], "said": said, "evidence": None,
+        "as_of": "2026-10-31", "primary": "ndcg@10", "new": 1, "windows": rows, "drift": drift,
+        "waiting": [], "said": said, "evidence": None,
     }  # fmt: skip
 
 
@@ -75,9 +76,7 @@ def test_prometheus_reads_what_is_left_for_it(tmp_path):
     leave_metrics(told(*charted(past, past, PARAMS)), tmp_path / "out.prom")
     families = text_string_to_metric_families((tmp_path / "out.prom").read_text())
     every = [sample for family in families for sample in family.samples]
-    samples = {
-        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value for sample in every
-    }
+    samples = {(of.name, *(of.labels[label] for label in sorted(of.labels))): of.value for of in every}
     assert samples["nightreel_window_viewers", "kuairand"] == 100
     assert samples["nightreel_control_chart", "kuairand", "below"] == 1
     assert samples["nightreel_control_chart", "kuairand", "in control"] == 0
