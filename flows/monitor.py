@@ -17,7 +17,7 @@ from flows.monitor_page import monitor_markdown
 from flows.monitor_results import log_windows
 from flows.outcome import SourceKind, Watched
 from flows.steps import land_step
-from flows.take_back import take_back
+from flows.take_back import Watching, judged_until, take_back
 from infra.disk import room_on
 from infra.errors import BadInput, Refused
 from infra.git import project_root
@@ -25,7 +25,7 @@ from infra.locks import locked
 from lineage.ledger import Entry
 from lineage.manifest import SNAPSHOT_PART
 from lineage.recorded import Recorded
-from lineage.windows import Drift, Window, get_evidence, get_reference, get_window, put_reference, put_window, windows
+from lineage.windows import Drift, Window, get_reference, get_window, put_reference, put_window, windows
 from tasks.auto_rollback import broken, refuse_unknown_metric
 from tasks.event_profile import Profile
 from tasks.landing import Landed, landing_folder
@@ -99,31 +99,20 @@ def _refuse_other(source: str, release: Path) -> None:
 
 def _watch(live: Live, head: Entry, params: Params, root: Path, landed: Landed, work: Path) -> Watched:
     """Measure, judge, and go back where that is due."""
-    subject = Subject.open(head.release, live.releases)
-    refuse_unknown_metric(params.monitor.rollback, subject.params.evaluate)
-    incoming = read_step(landed, landing_folder(live.settings, live.name), work)
-    after = max(date.fromisoformat(subject.manifest.as_of), _taken_back_until(live, head))
+    subject, rule = Subject.open(head.release, live.releases), params.monitor.rollback
+    refuse_unknown_metric(rule, subject.params.evaluate)
     profile = _profile(live, head, subject, params.monitor, root)
-    media = media_source(json.loads(landed.as_json()), live.settings)
-    kept = Kept(open_shelves(live.settings), work, media)
+    incoming = read_step(landed, landing_folder(live.settings, live.name), work)
+    kept = Kept(open_shelves(live.settings), work, media_source(json.loads(landed.as_json()), live.settings))
     watch = Watch(subject, live.releases, profile, params.monitor, params.train.popularity, kept)
+    after = max(date.fromisoformat(subject.manifest.as_of), judged_until(live, head))
     measured = measure_step(watch, live, incoming, work, after)
     past = windows(live.books.store, live.name)
     told = _told(live, head, subject, measured, past, params.monitor)
-    rule = params.monitor.rollback
     if rule is None or not measured.windows:
         return told
     found = broken(measured.windows, past, params.monitor, rule)
-    if not found.due:
-        return told
-    return take_back(told, live, head, found, subject, incoming, params, work)
-
-
-def _taken_back_until(live: Live, head: Entry) -> date:
-    """The last day that an automatic rollback to the live release rests on: older days say nothing against it."""
-    if head.evidence is None:
-        return date.min
-    return date.fromisoformat(str(get_evidence(live.books.store, head.evidence)["until"]))
+    return take_back(told, found, rule, Watching(live, head, subject, incoming, work)) if found.due else told
 
 
 @task(name="read", task_run_name="read what has landed", cache_policy=NO_CACHE)

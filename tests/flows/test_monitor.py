@@ -154,6 +154,12 @@ def test_a_bad_release_is_taken_back_after_three_windows_and_not_before(live: Wa
     after = live.monitor(18, *AFTER_THREE)
     assert (after["status"], after["release"], after["new"]) == ("watched", good.release, 1)
     assert live.books.ledger.head() == entry
+    known = bad.model_dump(include={"release", "model_version", "verdict", "commit"})
+    again = live.books.ledger.append(
+        Draft(action="promote", by="ada", reason="it was the weather", **known), after=entry
+    )
+    assert live.monitor(18, *AFTER_THREE)["release"] == bad.release
+    assert live.books.ledger.head() == again
     stored = live.project / ".nightreel/store" / evidence_key(told["evidence"])
     stored.write_text(json.dumps(evidence | {"until": "2022-04-16"}))
     proof = run_cli(live.project, "audit", "verify", "--json")

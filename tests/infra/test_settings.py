@@ -4,7 +4,7 @@ import pytest
 
 from infra.errors import BadInput
 from infra.git import git
-from infra.settings import Settings, git_common_dir
+from infra.settings import Settings, git_common_dir, settings_at
 
 
 def test_state_lies_beside_the_git_folder_for_every_worktree(tmp_path, monkeypatch):
@@ -33,3 +33,15 @@ def test_the_environment_decides_and_keys_stay_hidden(tmp_path, monkeypatch):
     settings = Settings()
     assert (settings.home_dir, settings.store_url, settings.who) == (tmp_path, "s3://bucket/store", "ada")
     assert "very-secret" not in repr(settings)
+
+
+def test_a_process_that_stands_elsewhere_works_for_the_checkout_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("NIGHTREEL_HOME", raising=False)
+    main = tmp_path / "main"
+    main.mkdir()
+    git("init", "-q", at=main)
+    git("commit", "-q", "--allow-empty", "-m", "Start", at=main)
+    monkeypatch.chdir(tmp_path)
+    assert settings_at(main).home_dir == main / ".nightreel"
+    monkeypatch.setenv("NIGHTREEL_HOME", str(tmp_path / "other"))
+    assert settings_at(main).home_dir == settings_at(None).home_dir == tmp_path / "other"
