@@ -132,7 +132,7 @@ def measure_step(watch: Watch, live: Live, incoming: Incoming, work: Path, after
     videos: list[Drift] | None = None
     for days, truth in new_windows(watch.subject, incoming, work, after=after, min_viewers=watch.params.min_viewers):
         first, last = days
-        window = get_window(store, live.name, release, str(first), str(last), incoming.inputs(last))
+        window = get_window(store, live.name, release, str(first), str(last), watch.inputs(incoming, last))
         if window is None:
             videos = watch.catalogue_drift(incoming.catalogue) if videos is None else videos
             window, new = measure_window(watch, incoming, truth, days, videos=videos), new + 1

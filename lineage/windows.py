@@ -56,7 +56,7 @@ class Window(_Frozen):
     Attributes:
         release: the release that was live when this was measured.
         first, last: the days, ISO 8601; several where one had too few viewers.
-        inputs: SHA-256 of every landed day up to `last`, by content.
+        inputs: SHA-256 of what it was measured from: every landed day up to `last` by content, and parameters.
         events, quarantined: rows of these days, fit and faulty.
         viewers: who were judged: known to the release, with a history, and with something new.
         unknown_viewers: share of the viewers with a positive whom the release has never met.

@@ -31,7 +31,7 @@ def list_drift(now: Lists, then: Lists, watched: NDArray[np.int64]) -> list[Drif
     ]
 
 
-def lists_then(ranker: Ranker, histories: Sequences, k: int) -> Lists:
+def lists_of(ranker: Ranker, histories: Sequences, k: int) -> Lists:
     """`[viewers, k]` what `ranker` lists for `histories`, in blocks."""
     at = range(0, histories.n_viewers, BLOCK)
     blocks = [histories.take(np.arange(start, min(start + BLOCK, histories.n_viewers))) for start in at]

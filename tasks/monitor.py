@@ -2,12 +2,11 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from infra.errors import Refused
@@ -23,11 +22,12 @@ from tasks.evaluate import Evaluation
 from tasks.event_profile import POPULARITY, Profile
 from tasks.ingest import ingest
 from tasks.landing import Landed
-from tasks.list_drift import list_drift, lists_then
+from tasks.list_drift import list_drift, lists_of
 from tasks.metrics import RANKING
 from tasks.monitor_params import Monitor
 from tasks.params import Params
 from tasks.prepare import FIRST_SEEN, TRAIN_EVENTS
+from tasks.prepared import Prepared
 from tasks.quarantine import Separated
 from tasks.ranker import Ranker
 from tasks.raw import read_raw, schema_faults
@@ -53,9 +53,9 @@ class Incoming:
     catalogue: pl.DataFrame
     days: Mapping[date, tuple[int, str]]
 
-    def inputs(self, last: date) -> str:
-        """SHA-256 of what has landed up to the day `last`."""
-        return sha256(canonical([[str(day), *of] for day, of in self.days.items() if day <= last]))
+    def until(self, last: date) -> list[list[str | int]]:
+        """Day, rows and digest of what has landed up to the day `last`."""
+        return [[str(day), *of] for day, of in self.days.items() if day <= last]
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,11 @@ class Watch:
     counted: PopularityParams
     kept: Kept
 
+    def inputs(self, incoming: Incoming, last: date) -> str:
+        """SHA-256 of all that a window up to the day `last` is measured from."""
+        with_what = [self.counted.model_dump(mode="json"), self.params.significance, self.params.usual_days]
+        return sha256(canonical([incoming.until(last), *with_what]))
+
     def catalogue_drift(self, catalogue: pl.DataFrame) -> list[Drift]:
         """Of new videos, where the release reads what videos show and say; of `catalogue` as it is now."""
         if not is_refreshable(self.subject.manifest):
@@ -180,7 +185,7 @@ def measure_window(watch: Watch, incoming: Incoming, truth: Truth, days: Days, *
         release=subject.manifest.release,
         first=str(days[0]),
         last=str(days[1]),
-        inputs=incoming.inputs(days[1]),
+        inputs=watch.inputs(incoming, days[1]),
         events=incoming.events.accepted.filter(within).height,
         quarantined=incoming.events.quarantined.filter(within).height,
         viewers=truth.judged,
@@ -204,18 +209,25 @@ def _event_drift(watch: Watch, incoming: Incoming, days: Days) -> list[Drift]:
 
 def _list_drift(subject: Subject, ranker: Ranker, truth: Truth, live: Evaluation) -> list[Drift]:
     """The lists of the window's viewers by the histories that the release holds, and by those of now."""
-    k = int(subject.params.evaluate.primary.partition("@")[2])
+    prepared, k = truth.prepared, int(subject.params.evaluate.primary.partition("@")[2])
     own = pl.DataFrame({Users.ID: subject.viewers}).with_row_index("own")
-    viewers = live.viewers.select(Users.ID).join(own, on=Users.ID, maintain_order="left")["own"].to_numpy()
-    place = truth.prepared.videos.select(Videos.ID).with_row_index("now")
+    viewers = live.viewers.join(own, on=Users.ID, maintain_order="left")
+    then = _in_videos_of(
+        prepared, subject, Sequences.load(subject.folder / "sequences").take(viewers["own"].to_numpy())
+    )
+    now = prepared.history().take(viewers["viewer"].to_numpy())
+    watched = prepared.videos.join(subject.popularity, on=Videos.ID, how="left", maintain_order="left")
+    counts = watched[POPULARITY].fill_null(0).to_numpy()
+    return list_drift(lists_of(ranker, now, k), lists_of(ranker, then, k), counts)
+
+
+def _in_videos_of(prepared: Prepared, subject: Subject, histories: Sequences) -> Sequences:
+    """`histories` of the release, in the window's video indices; what is gone is left out."""
+    place = prepared.videos.select(Videos.ID).with_row_index("now")
     index = subject.vocabulary.select(Videos.ID).join(place, on=Videos.ID, how="left", maintain_order="left")["now"]
     to_now = index.cast(pl.Int32).fill_null(-1).to_numpy()
-    histories = Sequences.load(subject.folder / "sequences").take(viewers)
-    then = histories.where(to_now[histories.videos] >= 0)
-    then = Sequences(then.offsets, to_now[then.videos], then.times, then.weights, then.contexts)
-    now = np.array(live.viewers["recommended"].to_list(), np.int32)[:, :k]
-    watched = truth.prepared.videos.join(subject.popularity, on=Videos.ID, how="left", maintain_order="left")
-    return list_drift(now, lists_then(ranker, then, k), watched[POPULARITY].fill_null(0).to_numpy())
+    there = histories.where(to_now[histories.videos] >= 0)
+    return replace(there, videos=to_now[there.videos])
 
 
 def days_of(window: Window) -> Days:

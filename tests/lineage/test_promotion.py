@@ -188,3 +188,13 @@ def test_rollback_goes_round_overrides_and_retired_releases(
     with pytest.raises(Refused, match="was retired"):
         go_live(ledger, releases, draft(target.release, action="rollback"), after=last, check=accept)
     assert ledger.head() == last
+
+
+def test_by_default_nobody_goes_back_to_what_is_left_out(
+    ledger: Ledger, releases: Releases, published: list[str]
+) -> None:
+    entries = history(ledger, published, order=[0, 1, 2])
+    assert rollback_target(ledger, releases, to=None, leaving_out={published[1]}) == entries[0]
+    assert rollback_target(ledger, releases, to=2, leaving_out={published[1]}) == entries[1]
+    with pytest.raises(BadInput, match="No other release of movielens was ever live"):
+        rollback_target(ledger, releases, to=None, leaving_out=set(published))
