@@ -43,8 +43,15 @@ EVENTS = "data/accepted/events.parquet"
 
 @dataclass(frozen=True)
 class Measured:
-    """The windows of the live release, oldest first, how many of them are new, and days with too few viewers."""
+    """What was looked at.
 
+    Attributes:
+        after: the last day that says nothing of the live release.
+        windows: of the live release, oldest first; `new` of them measured now.
+        waiting: days with too few viewers.
+    """
+
+    after: date
     windows: list[Window]
     new: int
     waiting: list[str]
@@ -142,7 +149,7 @@ def measure_step(watch: Watch, live: Live, incoming: Incoming, work: Path, after
             means = (window.live[primary].mean, window.popularity[primary].mean)
             get_run_logger().info(said, first, last, primary, *means, window.viewers)
         found.append(window)
-    return Measured(found, new, [str(day) for day in incoming.days if day > last])
+    return Measured(after, found, new, [str(day) for day in incoming.days if day > last])
 
 
 def _profile(live: Live, head: Entry, subject: Subject, params: Monitor, root: Path) -> Profile:
@@ -171,7 +178,7 @@ def _told(
 ) -> Watched:
     rows, drift, said = charted(measured.windows, past, params)
     if not measured.windows:
-        said = [f"Nothing new: no day after {subject.manifest.as_of} can be judged yet."]
+        said = [f"Nothing new: no day after {measured.after} can be judged yet."]
     return Watched(
         status="watched" if measured.windows else "nothing new",
         name=live.name,
