@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from infra.disk import room_on
 from infra.errors import BadInput, Unreachable
 from infra.locks import locked
-from infra.s3 import aws_environment, expect_nothing
+from infra.s3 import aws_environment, harden_clients
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Registry:
         if user and password:
             os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password.get_secret_value())
         self._settings.home_dir.mkdir(parents=True, exist_ok=True)
-        expect_nothing()
+        harden_clients()
         import mlflow
 
         for chatter in ("mlflow", "alembic", "urllib3"):

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     CredentialRetrievalError,
     NoCredentialsError,
     ParamValidationError,
@@ -20,6 +21,7 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
+    from botocore.model import OperationModel
     from types_boto3_s3 import S3Client
 
 SCHEME = "s3://"
@@ -37,7 +39,7 @@ def client(settings: Settings) -> "S3Client":
     """
     import boto3
 
-    expect_nothing()
+    harden_clients()
     access, secret = settings.s3_access_key, settings.s3_secret_key
     if (access is None) != (secret is None):
         have, lack = ("SECRET", "ACCESS") if access is None else ("ACCESS", "SECRET")
@@ -67,20 +69,29 @@ def client(settings: Settings) -> "S3Client":
         raise BadInput(f"S3 credentials cannot be used: {_line(error)}. {CREDENTIALS}.") from None
 
 
-def expect_nothing() -> None:
-    """Have boto3's clients of this process, MLflow's too, send bodies without `Expect: 100-continue`.
+def harden_clients() -> None:
+    """Mend what boto3's clients of this process, MLflow's too, do when a connection breaks within an answer's head.
 
-    botocore 1.43 never ends when a connection breaks within the answer to that: it reads on for an empty line.
+    botocore 1.43 waits for ever for the rest of an answer to `Expect: 100-continue`, so bodies are sent without it. And
+    an answer that lost the line with its length passes for an empty one, such as a folder without files: it is refused.
     """
     import boto3
 
     session = boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION or boto3.Session()
-    session.events.register("before-send.s3", _send_at_once, unique_id="nightreel-expect-nothing")
+    session.events.register("before-send.s3", _expect_nothing, unique_id="nightreel-expect-nothing")
+    session.events.register("before-parse.s3", _refuse_cut_head, unique_id="nightreel-refuse-cut-head")
 
 
-def _send_at_once(request: "AWSPreparedRequest", **_: object) -> None:
+def _expect_nothing(request: "AWSPreparedRequest", **_: object) -> None:
     if "Expect" in request.headers:
         del request.headers["Expect"]
+
+
+def _refuse_cut_head(operation_model: "OperationModel", response_dict: dict[str, Any], **_: object) -> None:
+    """Raise `ConnectionClosedError` for an answer of unknown length."""
+    length = {"content-length", "transfer-encoding"} & {name.lower() for name in response_dict["headers"]}
+    if response_dict["status_code"] == 200 and operation_model.http["method"] != "HEAD" and not length:
+        raise ConnectionClosedError(endpoint_url="S3")
 
 
 def aws_environment(settings: Settings) -> dict[str, str]:

@@ -103,6 +103,16 @@ def test_a_put_through_a_fault_comes_through_or_says_that_it_did_not(s3: S3Serve
     assert open_store(url, s3.settings()).get("key") == b"bytes"
 
 
+def test_an_answer_that_lost_its_length_is_not_an_empty_one(s3: S3Server) -> None:
+    url = s3.new_prefix()
+    open_store(url, s3.settings()).put_if_absent("key", b"bytes")
+    with cut_off(s3.endpoint, "truncate", trigger=b"GET ", seconds=60.0) as proxy:
+        cut = open_store(url, s3.settings(s3_endpoint=proxy.url))
+        for ask in (lambda: cut.get("key"), lambda: list(cut.keys(""))):
+            with pytest.raises(Unreachable):
+                ask()
+
+
 def test_delete_removes_one_key_alone_and_twice_is_as_well(store: ObjectStore) -> None:
     for key in ("a", "a-b", "b/a", "b/aa"):
         store.put_if_absent(key, b"x")
