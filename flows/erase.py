@@ -18,7 +18,7 @@ from infra.settings import Settings
 from infra.stores import open_store
 from lineage.books import Books
 from lineage.erasure import Erasure, Erasures, make_erasure_key
-from lineage.holds import Holds, refuse_held
+from lineage.holds import Hold, Holds, refuse_held
 from lineage.ledger import recommenders
 from lineage.retirement import retire
 from tasks.arrivals import Arrivals
@@ -58,7 +58,8 @@ class Eraser:
 
         Returns:
             `erasure`: the record; `holdings`: one row for each thing that still holds the viewer (`Holdings.rows`);
-            `live`: the live release, when it does; `sources`: where the rows came from, which is not ours to change;
+            `live`: the live release, when it does; `held`: legal holds on releases that do; `sources`: where the rows
+            came from, which is not ours to change;
             `shared`: DVC objects that other recommenders need as well, by name; `applied`.
 
         Raises:
@@ -70,7 +71,7 @@ class Eraser:
         left, places = self._look()
         if apply:
             self._refuse_live(left.releases)
-            self._refuse_held(left)
+            refuse_held(self._held(left), what=f"The erasure of a viewer of {self.books.name}")
             self._remove(left, places, erasure)
             left, _ = self._look()
         arrivals = Arrivals(self._landing).all()
@@ -79,6 +80,7 @@ class Eraser:
             "applied": apply,
             "holdings": [row | {"remove": self._remove_by(left)} for row in left.rows()],
             "live": left.live,
+            "held": [hold.model_dump() for hold in self._held(left).values()],
             "sources": origins_of(arrivals, erasure.seq),
             "shared": dict(left.shared),
         }
@@ -121,13 +123,10 @@ class Eraser:
                 "release will not, and then this again."
             )
 
-    def _refuse_held(self, left: Holdings) -> None:
+    def _held(self, left: Holdings) -> dict[str, Hold]:
         """Erasure gives way to a legal claim (GDPR, Article 17(3)(e)); whoever holds the release has to free it."""
         standing = Holds(self.books.store, self.books.name, self.books.trust).standing()
-        refuse_held(
-            {release: standing[release] for release in left.releases if release in standing},
-            what=f"The erasure of a viewer of {self.books.name}",
-        )
+        return {release: standing[release] for release in left.releases if release in standing.keys() - left.retired}
 
     def _remove(self, left: Holdings, places: DvcPlaces, erasure: Erasure) -> None:
         """First nothing can be loaded any more; what tells which nights are meant goes last, the indexes at the end."""

@@ -42,6 +42,9 @@ def _show_end(console: Console, told: Mapping[str, Any]) -> None:
     for command in dict.fromkeys(row["remove"] for row in told["holdings"]):
         console.print("\n[yellow]All of this still holds the viewer.[/] To remove it:")
         console.print(f"  {escape(command)}", soft_wrap=True)
+    for hold in told["held"]:
+        said = f"{hold['release'][:12]} is on legal hold by {hold['by']}: {hold['reason']}. It has to be freed before."
+        console.print(f"[yellow]{escape(said)}[/]")
     for name, count in told["shared"].items():
         console.print(f"{count} DVC objects stay, because nights of {escape(name)} need them: erase there as well.")
     if told["sources"]:

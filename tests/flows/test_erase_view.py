@@ -20,6 +20,7 @@ TOLD: dict[str, Any] = {
     },
     "applied": False,
     "live": "11" * 32,
+    "held": [{"release": "22" * 32, "by": "ada", "reason": "case 12"}],
     "holdings": [
         {"kind": "release", "what": "11" * 32, "where": "live", "remove": APPLY},
         {"kind": "release", "what": "22" * 32, "where": "not live", "remove": APPLY},
@@ -52,6 +53,7 @@ def test_what_holds_the_viewer_is_named_and_much_of_it_counted() -> None:
         "landed file (1)\n  /home/a.parquet",
         "DVC object (1,200)\n  cache: data/raw (1,200)",
         f"All of this still holds the viewer. To remove it:\n  {APPLY}",
+        "222222222222 is on legal hold by ada: case 12. It has to be freed before.",
         "2 DVC objects stay, because nights of other need them: erase there as well.",
         "is its owner's to change:\n  s3://logs/events/2016-10-14/part-0.csv",
     ):
@@ -59,6 +61,6 @@ def test_what_holds_the_viewer_is_named_and_much_of_it_counted() -> None:
 
 
 def test_nothing_left_is_said_so() -> None:
-    text = shown(TOLD | {"holdings": [], "sources": [], "shared": {}, "live": None, "applied": True})
+    text = shown(TOLD | {"holdings": [], "sources": [], "shared": {}, "live": None, "held": [], "applied": True})
     assert text.endswith("\n\nNothing here holds the viewer.\n")
     assert "To remove it" not in text

@@ -185,7 +185,9 @@ def test_a_hold_keeps_a_release_from_retention_and_from_an_erasure(at: Retained)
     )
     with pytest.raises(Refused, match=sentence):
         at.erase(apply=True)
-    assert at.erase()["erasure"]["seq"] == 1  # and no later night takes the viewer in
+    plan = at.erase()
+    assert plan["erasure"]["seq"] == 1  # and no later night takes the viewer in
+    assert [(hold["release"], hold["reason"]) for hold in plan["held"]] == [(held, "case 12")]
     assert at.has(objects(["ann", GONE]))
     holds.lift(held, signer=at.books.signer, by="ada", reason="settled")
     assert at.erase(apply=True)["holdings"] == []
