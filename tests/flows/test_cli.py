@@ -37,8 +37,9 @@ COMMANDS = (
     "reject",
     "reconcile",
     "rollback",
+    "gc",
 )
-AUDIT = ("trace", "impact", "verify", "reproduce", "erase", "report", "key")
+AUDIT = ("trace", "impact", "verify", "reproduce", "erase", "hold", "unhold", "holds", "report", "key")
 HEAVY = ("tensorflow", "keras", "prefect", "mlflow", "polars", "boto3", "botocore", "pandas", "numpy", "dvc", "faiss")
 
 
