@@ -146,7 +146,7 @@ class Live:
     def signature(self, release: str) -> str:
         """By whose key a release is attested, in words, or why that is not to be trusted."""
         if ended := self.releases.retirement(release):
-            return ended.state
+            return ended.word
         try:
             _, keyid = check_attestation(self.books.store, self.books.trust, self.releases.manifest(release))
         except Refused as error:

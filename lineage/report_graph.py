@@ -241,7 +241,7 @@ def _verdict(verdict: Mapping[str, Any] | None) -> list[Node]:
 
 
 def _release(traced: Mapping[str, Any]) -> Node:
-    state = traced["ended"]["state"].partition(",")[0] if traced["ended"] else "live" if traced["live"] else "not live"
+    state = traced["ended"]["word"] if traced["ended"] else "live" if traced["live"] else "not live"
     facts = traced["manifest"]
     lines = (f"{facts['candidate']}, {facts['parts']} files", state)
     kind = "bad" if traced["retired"] else "good" if traced["live"] else "plain"

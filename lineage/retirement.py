@@ -34,14 +34,17 @@ class Retirement(BaseModel):
 
     def as_row(self) -> dict[str, str]:
         """Plain values, those in words included."""
-        return self.model_dump() | {"state": self.state, "sentence": self.sentence}
+        return self.model_dump() | {"word": self.word, "state": self.state, "sentence": self.sentence}
+
+    @property
+    def word(self) -> str:
+        """What became of it."""
+        return "retired" if self.kind == "erasure" else "gone by retention"
 
     @property
     def state(self) -> str:
-        """In a few words, for tables."""
-        if self.kind == "erasure":
-            return "retired"
-        return f"gone by retention, {minute(self.at)} by {self.by}"
+        """The same, with who let it go and when."""
+        return self.word if self.kind == "erasure" else f"{self.word}, {minute(self.at)} by {self.by}"
 
     @property
     def sentence(self) -> str:
