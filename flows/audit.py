@@ -137,7 +137,7 @@ def erase(
 @audit.command()
 def hold(release: Release, reason: HoldReason, name: NameOption = None, as_json: Json = False) -> None:
     """Put a release on legal hold: neither `nightreel gc` nor an erasure removes it."""
-    from flows.gc import hold
+    from flows.legal_hold import hold
     from flows.live import Live
     from flows.view import show, show_fields
 
@@ -147,7 +147,7 @@ def hold(release: Release, reason: HoldReason, name: NameOption = None, as_json:
 @audit.command()
 def unhold(release: Release, reason: HoldReason, name: NameOption = None, as_json: Json = False) -> None:
     """Free a release of its legal hold. The record of the hold stays."""
-    from flows.gc import lift
+    from flows.legal_hold import lift
     from flows.live import Live
     from flows.view import show, show_fields
 

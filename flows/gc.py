@@ -1,7 +1,6 @@
 """`nightreel gc`: keep the live release, the last ones and those on hold, with all that they need; the rest goes."""
 
 import shutil
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from infra.dvc_removal import DvcPlaces
 from infra.git import git, project_root
 from infra.locks import locked
 from lineage.canonical import utc_now
-from lineage.retirement import refuse_retired, retire
+from lineage.retirement import retire
 
 PARALLEL = 8
 
@@ -110,24 +109,3 @@ class Collector:
                     shutil.rmtree(copy)
         with locked(self._home / "git.lock"):
             git("worktree", "prune", at=self.root)
-
-
-def hold(live: Live, prefix: str, *, reason: str) -> Mapping[str, Any]:
-    """Put the release whose id starts with `prefix` on legal hold; the record.
-
-    Raises:
-        BadInput: there is no such release, or no reason.
-        Refused: it is gone already.
-    """
-    release = live.known(prefix)
-    with locked(live.settings.home_dir / IN_USE, shared=True):
-        refuse_retired(live.books.store, release)
-        made = live.holds.hold(release, signer=live.books.signer, by=live.settings.who, reason=reason)
-        refuse_retired(live.books.store, release)  # it may have gone from another machine in the meantime
-    return made.model_dump()
-
-
-def lift(live: Live, prefix: str, *, reason: str) -> Mapping[str, Any]:
-    """Free the release whose id starts with `prefix` of its hold; the record. Raises `BadInput` when it is not held."""
-    made = live.holds.lift(live.known(prefix), signer=live.books.signer, by=live.settings.who, reason=reason)
-    return made.model_dump()
