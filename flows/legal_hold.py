@@ -1,4 +1,4 @@
-"""`audit hold` and `unhold`: say, signed and for good, that a release must be kept, and that it need not be any more."""
+"""`audit hold` and `unhold`: say, signed and for good, that a release must be kept, or need not be any more."""
 
 from collections.abc import Mapping
 from typing import Any
