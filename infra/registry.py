@@ -384,7 +384,7 @@ def _listed(repository: Any, path: str | None) -> Iterator[tuple[str, int]]:
         if found.is_dir:
             yield from _listed(repository, found.path)
         else:
-            yield found.path, int(found.file_size or 0)
+            yield found.path, found.file_size or 0  # MLflow's server leaves out a zero
 
 
 def _make_database(home: Path) -> None:

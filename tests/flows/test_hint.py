@@ -42,6 +42,12 @@ def project(template: Path, source: Path, tmp_path_factory: pytest.TempPathFacto
                 end(process)
 
 
+@pytest.fixture(scope="module")
+def registry(project: Path) -> Registry:
+    """One for the module: MLflow's client leaves its credentials in this process's environment, which count as said."""
+    return Registry(Settings(home=home_of(project)), "files")
+
+
 def _deploy(project: Path) -> None:
     """The deployment that the reconciler is polled by, without its clock: only hints start it here."""
     flow = _ask(project, "flows/", {"name": hints.FLOW})["id"]
@@ -86,8 +92,7 @@ def test_moving_the_alias_in_mlflow_makes_a_version_live(project: Path) -> None:
     assert (entry.action, entry.model_version, entry.by) == ("promote", "1", "someone in MLflow")
 
 
-def test_a_tag_that_approves_what_the_store_does_not_know_is_answered(project: Path) -> None:
-    registry = Registry(Settings(home=home_of(project)), "files")
+def test_a_tag_that_approves_what_the_store_does_not_know_is_answered(project: Path, registry: Registry) -> None:
     run = registry.run("by hand", title="by hand", tags={})
     strange = registry.create_version("by hand", source=f"runs:/{run}/m", run=run, tags={})
     tag = {"name": "files", "version": strange, "key": "nightreel.approval", "value": "approved: trust me"}
@@ -97,8 +102,7 @@ def test_a_tag_that_approves_what_the_store_does_not_know_is_answered(project: P
     assert len(_entries(project)) == 3
 
 
-def test_what_was_deleted_is_restored_by_hand_through_the_server(project: Path) -> None:
-    registry = Registry(Settings(home=home_of(project)), "files")
+def test_what_was_deleted_is_restored_by_hand_through_the_server(project: Path, registry: Registry) -> None:
     stack = _stack(project)
     with registry._asked() as client:
         client.delete_model_version("files", "1")
