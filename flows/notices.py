@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.outcome import Outcome, Request
 from flows.verdict_page import figure
-from infra.errors import Refused
+from infra.errors import BadInput, Refused
 from infra.git import project_root
 from infra.notify import Kind, notify
 from infra.settings import Settings
@@ -46,12 +46,19 @@ def trouble_told(request: Request) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        params = load_params(project_root(Path(request.root)) / "params.yaml")
-        name = params.name or request.source
+        name = _name(request)
         kind: Kind = "blocked" if isinstance(error, Refused) else "failure"
         said = f"{type(error).__name__}: {error}"
         notify(Settings(), kind, name, f"{name}: {said}", {"error": said, "source": request.source})
         raise
+
+
+def _name(request: Request) -> str:
+    try:
+        params = load_params(project_root(Path(request.root)) / "params.yaml", request.overrides)
+    except BadInput:  # which may be what there is to tell
+        return request.source
+    return params.name or request.source
 
 
 @contextmanager

@@ -341,13 +341,11 @@ class Registry:
         """Have `alias` follow ledger entry `seq`; False where MLflow has no longer any version to point it to.
 
         An alias that a person has moved since the entry before is put back like the others, and says why: whatever it
-        asks for was not held against what is live now. An entry that is older than the last mirrored is left alone.
+        asks for was not held against what is live now.
         """
         shown = self.shown()
         last, before = shown.mirrored
         target, now = shown.standing_for(version), shown.aliases.get(alias)
-        if last > seq:
-            return True
         if target is None:
             log.warning("MLflow has lost model version %s of %s: `nightreel reconcile` restores it", version, self.name)
             return False

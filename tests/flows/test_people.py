@@ -123,10 +123,11 @@ def test_a_night_that_goes_live_over_a_request_says_so_there(live: Live) -> None
     assert answer_people(live) == []
 
 
-def test_an_older_entry_does_not_take_the_alias_back(live: Live) -> None:
+def test_an_older_entry_that_took_the_alias_back_is_late_and_no_request(live: Live) -> None:
     live.rollback(None, reason="in between")
-    assert live.registry.mirror("champion", "2", seq=2)
-    assert champion(live) == "1"
+    assert live.registry.mirror("champion", "2", seq=2)  # of two at once the slower one comes last
+    assert [found.what for found in answer_people(live)] == ["finished"]
+    assert (champion(live), live.head.seq) == ("1", 3)
 
 
 def test_who_loses_a_race_is_judged_again(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
