@@ -55,7 +55,7 @@ def show_outcome(console: Console, outcome: Mapping[str, Any]) -> None:
         and outcome["release"][:12] + (f", ledger entry {outcome['seq']}" if outcome["seq"] else ", not live"),
         "model version": outcome["model_version"],
         "waits for": outcome["until"]
-        and f"approval until {minute(outcome['until'])}: `nightreel approve "
+        and f"approval until {minute(outcome['until'])} UTC: `nightreel approve "
         f"{outcome['model_version']} --reason TEXT` or `nightreel reject`",
         "run": f"{outcome['run']} (git ref {run_ref(outcome['run'])})",
         "data docs": outcome["docs"] and from_here(outcome["docs"]),
