@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from models.params import PopularityParams
 from models.popularity import Popularity
 from models.search import Index, space_id
 from tests.flows.end_state import query
-from tests.flows.project import last_json, run_cli, said
+from tests.flows.project import last_json, run_cli, said, start_cli
 from tests.flows.test_replay import KUAIRAND
 
 pytestmark = [
@@ -165,6 +167,21 @@ def test_a_bad_release_is_taken_back_after_three_windows_and_not_before(live: Wa
     proof = run_cli(live.project, "audit", "verify", "--json")
     faults = [finding["fault"] for finding in last_json(proof.stdout)["findings"] if finding["kind"] == "ledger entry"]
     assert faults == [f"The evidence {told['evidence'][:12]} was changed in the store: its digest differs."]
+
+
+def test_a_rollback_that_is_killed_is_finished_once(live: Watched, tmp_path: Path) -> None:
+    live.plant(tmp_path / "bad", popular=False)
+    kept = live.project / ".nightreel/store/evidence"
+    running = start_cli(live.project, "monitor", *SOURCE, "--as-of", "2022-04-17", *AFTER_THREE)
+    while not (kept.exists() and list(kept.glob("*.json"))) and running.poll() is None:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    is_done = live.books.ledger.head().action == "rollback"
+    told = live.monitor(17, *AFTER_THREE, code=0 if is_done else 1)
+    assert told["status"] == ("nothing new" if is_done else "rolled back")
+    assert [entry.action for entry in live.books.ledger.entries()] == ["release", "release", "rollback"]
+    assert [file.stem for file in kept.glob("*.json")] == [live.books.ledger.head().evidence]
 
 
 def test_nobody_goes_back_to_what_is_no_better(live: Watched, tmp_path: Path) -> None:
