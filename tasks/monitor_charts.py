@@ -67,7 +67,7 @@ def _out_of_control(row: dict[str, Any]) -> str:
         else "its gain over popularity is not: a bad day for all"
     )
     return (
-        f"{row['primary']} {row['value']:.4f} of {row['first']} to {row['last']} is below the control limit "
+        f"{row['primary']} {row['value']:.4f} up to {row['last']} is below the control limit "
         f"{row['low']:.4f}; {meaning}."
     )
 

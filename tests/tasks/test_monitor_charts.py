@@ -51,7 +51,7 @@ def test_a_bad_day_for_all_is_told_from_a_bad_model(gain, meaning):
     past = made(0.3, 0.3, 0.3, 0.1, gains=[0.3, 0.3, 0.3, gain])
     rows, drift, said = charted(past, past, PARAMS)
     assert [row["chart"] for row in rows] == ["learning", "learning", "learning", "below"]
-    assert said[0] == f"ndcg@10 0.1000 of 2026-11-04 to 2026-11-04 is below the control limit 0.2700; {meaning}."
+    assert said[0] == f"ndcg@10 0.1000 up to 2026-11-04 is below the control limit 0.2700; {meaning}."
     assert said[1] == "Drift since training: events <hour>: psi 0.5, at most 0.3 (usual)"
     assert [(row["observed"], row["bound"], row["word"]) for row in drift] == [(0.5, 0.3, "drift")]
 
