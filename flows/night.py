@@ -12,8 +12,10 @@ import polars as pl
 import yaml
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from prefect.futures import PrefectFuture
 
 from flows.leased import books_of, day_of, leased, work_of
+from flows.limit import Limit, Overrun
 from flows.lineage_events import StepEvents, lineage_events
 from flows.live import Live
 from flows.notices import drift_told, tell_outcome, trouble_told
@@ -43,7 +45,7 @@ from lineage.attestation import Origin, attest
 from lineage.books import Books
 from lineage.canonical import sha256_of_file
 from lineage.holding import Busy, Held
-from lineage.lease import LostLease
+from lineage.lease import Lease, LostLease
 from lineage.ledger import Draft, Entry, LostRace
 from lineage.runs import RunRecord, has_record, put_record
 from lineage.snapshots import put_index
@@ -72,6 +74,7 @@ class Night:
     settings: Settings
     events: StepEvents
     lease: Held | None = None
+    limit: Limit | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     override: str | None = None
@@ -82,9 +85,10 @@ class Night:
         self.events.work_in(self.checkout, self.registry)
 
     def stage(self, name: str) -> None:
-        """Bring one DVC stage up to date. Raises `LostLease` once another run has come after this one."""
-        if self.lease:
-            self.lease.check()
+        """Bring one DVC stage up to date. Raises `LostLease`, `Overrun` when this run has no more to say."""
+        for bound in (self.lease, self.limit):
+            if bound:
+                bound.check()
         with self.timed(name), self.events.stage(name):
             stage_step(name, self.pipeline, self.checkout)
 
@@ -116,7 +120,7 @@ class Night:
         try:
             for stage in stages if self.failed.keys().isdisjoint(parts) else ():
                 self.stage(stage)
-        except LostLease:
+        except (LostLease, Overrun):
             raise
         except NightreelError as error:
             if not parts:
@@ -169,23 +173,32 @@ def night(request: Request) -> Outcome:
 
     Raises:
         BadInput, Unreachable: nothing could be judged; the sentence says why.
-        Refused: the data is not fit to train on, or another run was given the lease (`LostLease`).
+        Refused: the data is not fit to train on, another run was given the lease (`LostLease`), or this one took
+            longer than it may (`Overrun`).
     """
-    work = work_of(request)
+    home, work = Settings().home_dir, work_of(request)
+
+    def waits_for(other: Lease) -> bool:
+        return not request.scheduled or other.work != work
+
     try:
-        with leased(request, work, waits_for=lambda at: not (request.scheduled and at.work == work)) as lease:
-            return _night(request, lease)
+        with trouble_told(request), room_on(home), leased(request, work, waits_for=waits_for) as lease:
+            return _night(request, lease, home / "runs")
     except Busy as busy:
         get_run_logger().info("skipped: %s", busy)
         return Outcome(status="skipped", name=books_of(request).name, as_of=str(day_of(request)), reasons=(str(busy),))
 
 
-def _night(request: Request, lease: Held) -> Outcome:
-    with room_on(Settings().home_dir), trouble_told(request), _opened(request, lease) as run:
+def _night(request: Request, lease: Held, runs: Path) -> Outcome:
+    limit = Limit(request.limit_hours)
+    with limit.limited(runs), _opened(request, lease, limit) as run:
         if not run.is_trained():
             registry = reach_step.submit(run.registry)  # beside validation, and known to be there before training
-            with drift_told(run.settings, run.name, run.checkout.path):
-                _prepare(run)
+            try:
+                with drift_told(run.settings, run.name, run.checkout.path):
+                    _prepare(run)
+            finally:
+                _await([registry])
             registry.result()
             _train(run)
         outcome = _with_new_videos(run, _judge_and_release(run))
@@ -215,7 +228,7 @@ def prepare_data(request: Request, encode: bool) -> Path:
 
 
 @contextmanager
-def _opened(request: Request, lease: Held | None = None) -> Iterator[Night]:
+def _opened(request: Request, lease: Held | None = None, limit: Limit | None = None) -> Iterator[Night]:
     """Land the data, and hold the run's checkout until the block ends."""
     root = project_root(Path(request.root))
     params = load_params(root / "params.yaml", request.overrides)
@@ -230,7 +243,7 @@ def _opened(request: Request, lease: Held | None = None) -> Iterator[Night]:
         text = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
         inputs = Inputs.of(root, params=text, landed=landed.as_json(), as_of=str(landed.as_of))
         with checked_out(inputs, settings) as checkout, pipeline_of(checkout, settings) as pipeline:
-            night = Night(checkout, pipeline, params, name, inputs.commit, inputs.clean, settings, events, lease)
+            night = Night(checkout, pipeline, params, name, inputs.commit, inputs.clean, settings, events, lease, limit)
             night.seconds["land"] = round(time.perf_counter() - started, 2)
             get_run_logger().info("run %s in %s", checkout.run, checkout.path)
             yield night
@@ -246,14 +259,28 @@ def _train(run: Night) -> None:
     neural = [name for name in run.params.candidates if name in NEURAL]
     others = [name for name in run.params.candidates if name not in NEURAL]
     lanes = [candidates_step.submit(lane, run.candidate) for lane in (neural, others) if lane]
-    run.regions()
-    run.encode()
+    try:
+        run.regions()
+        run.encode()
+    finally:
+        _await(lanes)
     for lane in lanes:
         lane.result()
     if run.params.after_encode:
         candidates_step(run.params.after_encode, run.candidate)
     run.learn()
     run.stage("index")
+
+
+def _await(lanes: Sequence[PrefectFuture[None]]) -> None:
+    """Wait until all have ended, since the checkout is theirs until then; the interrupt of a limit comes once."""
+    try:
+        for lane in lanes:
+            lane.wait()
+    except Overrun:
+        for lane in lanes:
+            lane.wait()
+        raise
 
 
 def _judge_and_release(run: Night) -> Outcome:
@@ -315,7 +342,7 @@ def _with_new_videos(run: Night, outcome: Outcome) -> Outcome:
             made = refresh_live(
                 run.books, run.registry, catalogue, run.params.refresh, lease=run.lease, run=run.checkout.run
             )
-    except LostLease:
+    except (LostLease, Overrun):
         raise
     except NightreelError as error:
         get_run_logger().error("new videos wait for the next night: %s", error)

@@ -11,6 +11,7 @@ from infra.errors import BadInput, Refused
 from infra.git import project_root
 from infra.notify import Kind, notify
 from infra.settings import Settings
+from lineage.holding import Busy
 from tasks import paths
 from tasks.params import load_params
 from tasks.stage import read_json
@@ -45,6 +46,8 @@ def trouble_told(request: Request) -> Iterator[None]:
     """Tell why the block ended early, and let the error go on. A process that was killed is told of by Prefect."""
     try:
         yield
+    except Busy:  # which another run is at: no trouble
+        raise
     except Exception as error:
         name = _name(request)
         kind: Kind = "blocked" if isinstance(error, Refused) else "failure"

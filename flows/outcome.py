@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal["released", "unchanged", "waiting", "refused", "stopped", "measured", "skipped"]
+Missed = Literal["catch-up", "skip"]
 SourceKind = Literal["movielens", "kuairand", "files"]
 
 
@@ -18,6 +19,8 @@ class Request(BaseModel):
         as_of: the last day that the night may know; None: what the source's clock says.
         overrides: `key=value` settings of parameters.
         scheduled: nobody waits for the answer, so what another run is at already is left to that one.
+        missed: whether a scheduled night first catches up with those that were missed, or names and skips them.
+        limit_hours: the night is stopped after so long; None: never.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,6 +31,8 @@ class Request(BaseModel):
     as_of: date | None = None
     overrides: tuple[str, ...] = ()
     scheduled: bool = False
+    missed: Missed = "skip"
+    limit_hours: float | None = None
 
 
 class Refreshed(BaseModel):
