@@ -109,6 +109,12 @@ def holding(
             (folder / lock).unlink(missing_ok=True)
 
 
+def is_at_work(leases: Leases, settings: Settings) -> bool:
+    """Whether somebody holds the lease and is not known here to be dead."""
+    newest = leases.newest()
+    return newest is not None and newest.held and not _is_dead(settings.home_dir / "leases" / leases.name / newest.lock)
+
+
 def _ended(
     leases: Leases, folder: Path, *, told: Callable[[str], None], waits_for: Callable[[Lease], bool]
 ) -> Lease | None:

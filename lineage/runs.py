@@ -115,6 +115,15 @@ def records(store: ObjectStore, name: str) -> list[RunRecord]:
     return sorted(found, key=lambda record: (record.as_of, record.at))
 
 
+def newest_records(store: ObjectStore, name: str) -> list[RunRecord]:
+    """The records of the last day that the recommender `name` has a night of; runs are named by their day."""
+    folder = f"{RUNS}{name}/"
+    keys = list(store.keys(folder))
+    last = keys[-1][len(folder) :][: len("2026-11-22")] if keys else ""
+    found = (store.get(key) for key in keys if key.startswith(f"{folder}{last}"))
+    return [RunRecord.model_validate_json(data) for data in found]
+
+
 def examined(store: ObjectStore, name: str) -> Iterator[tuple[str, RunRecord | Refused]]:
     """The key of each record, with the record or why it cannot be read: for an audit."""
     for key in store.keys(f"{RUNS}{name}/"):
