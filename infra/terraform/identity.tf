@@ -69,9 +69,9 @@ data "aws_iam_policy_document" "worker" {
   }
 
   statement {
-    sid       = "Erase"
+    sid       = "EraseAndTidyLeases"
     actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
-    resources = concat([for folder in ["blobs", "leases", "snapshots"] : "${local.store}/${folder}/*"], ["${local.data}/*"])
+    resources = ["${local.store}/blobs/*", "${local.store}/leases/*", "${local.store}/snapshots/*", "${local.data}/*"]
   }
 
   statement {

@@ -297,7 +297,7 @@ def test_a_night_on_a_gpu_asks_for_one_where_it_is() -> None:
 
 def test_the_store_keeps_what_nightreel_never_removes() -> None:
     kept = re.search(r"append_only = \[(.*?)]", _terraform()["storage.tf"], re.DOTALL)
-    erase = re.search(r'sid += "Erase".*?\n  }', _terraform()["identity.tf"], re.DOTALL)
+    erase = re.search(r'sid += "EraseAndTidyLeases".*?\n  }', _terraform()["identity.tf"], re.DOTALL)
     assert kept
     assert erase
     release = "0" * 64
@@ -305,8 +305,7 @@ def test_the_store_keeps_what_nightreel_never_removes() -> None:
     one_each = (APPROVALS, ERASURES, EVIDENCE, HOLDS, LEDGERS, MONITOR, RUNS, *books)
     assert set(re.findall(r'"(\w+)"', kept[1])) == {key.split("/")[0] for key in one_each}
     # parts of releases and indexes of snapshots go by flows/erase.py and flows/gc.py, earlier states of a lease by it
-    (folders,) = re.findall(r"for folder in \[(.*?)]", erase[0])
-    assert re.findall(r"\w+", folders) == ["blobs", LEASES.strip("/"), SNAPSHOTS.strip("/")]
+    assert re.findall(r"local.store}/(\w+)/", erase[0]) == ["blobs", LEASES.strip("/"), SNAPSHOTS.strip("/")]
 
 
 def test_roles_name_their_actions() -> None:
