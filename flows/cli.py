@@ -43,6 +43,13 @@ class Split(StrEnum):
     viewers = "viewers"
 
 
+class Missed(StrEnum):
+    """What a scheduled night does with those before it that never ran."""
+
+    catch_up = "catch-up"
+    skip = "skip"
+
+
 SourceOption = Annotated[Source, typer.Option(help="Reader of the data.")]
 PathOption = Annotated[
     str | None, typer.Option(help="Folder or s3://bucket/prefix; none means the MovieLens sample.", metavar="DIR|S3URL")
@@ -175,18 +182,36 @@ def tune(
 
 @app.command()
 def schedule(
-    cron: Annotated[str, typer.Option(help="When, in cron's five fields, UTC.")] = "0 2 * * *",
+    cron: Annotated[str, typer.Option(help="When nights are, in cron's five fields, UTC.")] = "0 2 * * *",
     source: SourceOption = Source.movielens,
     path: PathOption = None,
+    missed: Annotated[Missed, typer.Option(help="What becomes of nights whose time passed unused.")] = Missed.skip,
+    limit_hours: Annotated[float | None, typer.Option(help="Stop a night that takes longer; its work is kept.")] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help="S3 event notifications that tell of new partitions; none lists the source.", metavar="FILE|S3URL"
+        ),
+    ] = None,
     overrides: SetOption = None,
     pool: Annotated[str | None, typer.Option(help="Prefect work pool; none means that of `nightreel worker`.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the Prefect deployment that runs a night by the clock."""
+    """Make the Prefect deployments of a source: nights, refreshes, proofs, and nights when data arrives."""
     from flows.run import make_schedule
     from flows.view import show, show_fields
 
-    show(make_schedule(cron, source.value, path, overrides or [], pool=pool), show_fields, as_json=as_json)
+    made = make_schedule(
+        cron,
+        source.value,
+        path,
+        overrides or [],
+        missed=missed.value,
+        limit_hours=limit_hours,
+        events=events,
+        pool=pool,
+    )
+    show(made, show_fields, as_json=as_json)
 
 
 @app.command()

@@ -57,9 +57,9 @@ def refresh(request: Request) -> Refreshed:
         BadInput: nothing is live, the live model reads no content, or the source has no catalogue.
         Refused: the new generation failed its checks; the live release is as it was.
     """
-    work = f"a refresh from {request.path or request.source}"
+    home, work = Settings().home_dir, f"a refresh from {request.path or request.source}"
     try:
-        with leased(request, work, waits_for=lambda _: not request.scheduled) as lease:
+        with room_on(home), leased(request, work, waits_for=lambda _: not request.scheduled) as lease:
             return _refresh(request, lease)
     except Busy as busy:
         return Refreshed(status="skipped", name=books_of(request).name, reason=str(busy))
@@ -69,12 +69,15 @@ def _refresh(request: Request, lease: Held) -> Refreshed:
     root, books = project_root(Path(request.root)), books_of(request)
     settings, name = books.settings, books.name
     params = load_params(root / "params.yaml", request.overrides)
-    with room_on(settings.home_dir), locked(settings.home_dir / IN_USE, shared=True):
+    head = books.ledger.head()
+    if request.scheduled and not (head and refreshes(books, head)):
+        return Refreshed(status="skipped", name=name, reason="the live model, if any, reads no content of videos")
+    with locked(settings.home_dir / IN_USE, shared=True):
         landed = land_step(request.source, request.path, name, settings, request.as_of)
         code = snapshot(root)
         origin = Origin(f"refresh-{landed.as_of}", code, code == git("rev-parse", "HEAD", at=root))
         catalogue = landed_catalogue(landed, settings, origin)
-        if books.ledger.head() is None:
+        if head is None:
             raise BadInput(f"Nothing is live for {name}, so there is nothing to refresh. Run `nightreel retrain`.")
         return refresh_live(books, Registry(settings, name), catalogue, params.refresh, lease=lease)
 

@@ -183,14 +183,33 @@ def run_reconcile(name: str | None) -> "list[Finding]":
 
 
 def make_schedule(
-    cron: str, source: str, path: str | None, overrides: Sequence[str], *, pool: str | None = None
+    cron: str,
+    source: str,
+    path: str | None,
+    overrides: Sequence[str],
+    *,
+    missed: str,
+    limit_hours: float | None,
+    events: str | None,
+    pool: str | None = None,
 ) -> dict[str, Any]:
-    """Make the deployment; what it is called and when it runs."""
+    """Make the deployments; what they are called and when they run.
+
+    Raises:
+        BadInput: the limit is no time, or the events are of no place.
+    """
+    if limit_hours is not None and not 0 < limit_hours < float("inf"):
+        raise BadInput(f"--limit-hours must be a number above 0. Received: {limit_hours}")
+    if events and not path:
+        raise BadInput("--events tells of a source that has a --path. Received: none")
     request = _request(source, path, None, overrides)
+    request = request.model_copy(update={"missed": missed, "limit_hours": limit_hours})
+    if events and not events.startswith(SCHEME):
+        events = str(Path(events).resolve())
     with _prefect():
         from flows import schedule
 
-        return schedule.make_schedule(cron, request, pool=pool or schedule.POOL)
+        return schedule.make_schedule(cron, request, pool=pool or schedule.POOL, events=events)
 
 
 def run_worker() -> None:

@@ -1,6 +1,7 @@
-"""Nights by the clock: a Prefect deployment in a process work pool, and the worker that runs what is due."""
+"""What runs by the clock: Prefect deployments in a process work pool, and the worker that runs what is due."""
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -8,47 +9,96 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+import infra
 from flows.automations import make_automations
+from flows.leased import books_of
 from flows.outcome import Request
 from infra.errors import BadInput, Unreachable
 from infra.settings import Settings
 
+DEPLOYMENTS = Path(infra.__path__[0]) / "prefect.yaml"
+BRACES = re.compile(r"\{\{ (\w+) \}\}")
 POOL = "nightreel"
 START_SECONDS = 120
 AnyFlow = Flow[Any, Any]
 
 
-def make_schedule(cron: str, request: Request, *, pool: str) -> dict[str, Any]:
-    """Make or change the deployment `nightly-SOURCE` in the work pool `pool`; its name, schedule and pool.
+def make_schedule(cron: str, request: Request, *, pool: str, events: str | None = None) -> dict[str, Any]:
+    """Make or change all deployments of `infra/prefect.yaml` for one source; the name and time of each.
+
+    Args:
+        cron: when the nights are; the others' times are in the file.
+        request: what a night is asked for.
+        pool: the work pool of all of them.
+        events: where S3's event notifications are, None to list the source instead.
 
     Raises:
         BadInput: `cron` has not five fields that make sense.
     """
+    request = request.model_copy(update={"scheduled": True})
+    known: dict[str, Any] = {
+        "source": request.source,
+        "root": request.root,
+        "name": books_of(request).name,
+        "events": events,
+    }
+    known |= {"cron": cron, "pool": pool, "request": request.model_dump(mode="json")}
+    described = _filled(yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8")), known)["deployments"]
+    deployments = [_deployment(request.root, one) for one in described]
     asyncio.run(_make_pool(pool))
-    night = cast(AnyFlow, Flow.from_source(source=request.root, entrypoint="flows/night.py:night"))
-    name = f"nightly-{request.source}"
+    for deployment in deployments:
+        deployment.apply(work_pool_name=pool)
+    times = {made.full_name: one["schedules"][0]["cron"] for made, one in zip(deployments, described, strict=True)}
+    if automations := asyncio.run(make_automations(Settings())):
+        times["automations"] = ", ".join(automations)
+    then = "run `nightreel worker`" if pool == POOL else f"have a worker poll {pool}"
+    return times | {"work pool": pool, "root": request.root, "next": then}
+
+
+def _deployment(root: str, described: dict[str, Any]) -> RunnerDeployment:
+    """A deployment by its entry in `infra/prefect.yaml`. Raises `BadInput` when its cron makes no sense."""
+    its = cast(AnyFlow, Flow.from_source(source=root, entrypoint=described["entrypoint"]))
+    (when,), limit = described["schedules"], described["concurrency_limit"]
     try:
-        deployment = night.to_deployment(
-            name=name, cron=cron, parameters={"request": request.model_dump(mode="json")}, concurrency_limit=1
+        schedules = [Cron(when["cron"], timezone=when["timezone"])]
+        made = its.to_deployment(
+            name=described["name"],
+            description=described["description"],
+            schedules=schedules,
+            parameters=described["parameters"],
+            concurrency_limit=limit if isinstance(limit, int) else ConcurrencyLimitConfig.model_validate(limit),
         )
     except ValueError:
-        raise BadInput(f"--cron takes five fields, such as '0 2 * * *'. Received: {cron!r}") from None
-    cast(RunnerDeployment, deployment).apply(work_pool_name=pool)
-    made = {"deployment": f"night/{name}", "cron": cron, "work pool": pool, "root": request.root}
-    if automations := asyncio.run(make_automations(Settings())):
-        made["automations"] = ", ".join(automations)
-    return made | {"next": "run `nightreel worker`" if pool == POOL else f"have a worker poll {pool}"}
+        raise BadInput(f"--cron takes five fields, such as '0 2 * * *'. Received: {when['cron']!r}") from None
+    return cast(RunnerDeployment, made)
+
+
+def _filled(described: Any, known: Mapping[str, Any]) -> Any:
+    """`described` with what stands in double braces replaced: a text that is nothing else by the thing itself."""
+    if isinstance(described, dict):
+        return {name: _filled(value, known) for name, value in described.items()}
+    if isinstance(described, list):
+        return [_filled(value, known) for value in described]
+    if not isinstance(described, str):
+        return described
+    if whole := BRACES.fullmatch(described):
+        return known[whole[1]]
+    return BRACES.sub(lambda found: str(known[found[1]]), described)
 
 
 def run_worker() -> None:

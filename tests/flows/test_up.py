@@ -15,10 +15,13 @@ from infra.settings import Settings
 from infra.stack import supervisor
 from infra.stack.layout import Stack, made_in
 from infra.stores import open_store
+from lineage.lease import Leases
 from lineage.ledger import Ledger
 from tests.flows.end_state import git, home_of, processes_in
-from tests.flows.project import last_json, retrain, run_cli, said, start_cli
+from tests.flows.project import last_json, night_words, retrain, run_cli, said, start_cli
 from tests.infra.stacks import end, wait_until
+from tests.lineage.test_keys import private_pem
+from tests.lineage.test_signing import SIGNER
 
 PLAIN = ("mlflow_tracking_", "prefect_")  # variables of MLflow's and Prefect's own
 NAMES = ["postgres", "seaweedfs", "mlflow", "prefect", "hints", "worker"]
@@ -86,10 +89,40 @@ def test_external_services_are_not_mixed_with_own_ones(project: Path, up: dict[s
     assert "Run `nightreel down` first." in done.stderr
 
 
+def services_of(project: Path) -> dict[str, str]:
+    """The stack's services as variables of the environment, for a machine that did not start them."""
+    own = json.loads((home_of(project) / "stack/addresses.json").read_text(encoding="utf-8"))
+    named = {name: value for name, value in own.items() if name != "external"}
+    return {f"{'' if name.startswith(PLAIN) else 'NIGHTREEL_'}{name.upper()}": value for name, value in named.items()}
+
+
+@pytest.mark.slow
+def test_of_two_machines_at_the_same_night_one_publishes(
+    project: Path, up: dict[str, Any], source: Path, tmp_path: Path
+) -> None:
+    """Two processes that share S3, PostgreSQL, MLflow and Prefect, but no folder; one is stopped past its lease."""
+    (tmp_path / "key.pem").write_text(private_pem(SIGNER.key))
+    shared = services_of(project) | {"NIGHTREEL_SIGNING_KEY": str(tmp_path / "key.pem"), "NIGHTREEL_LEASE_SECONDS": "5"}
+    first, second = (shared | {"NIGHTREEL_HOME": str(tmp_path / name)} for name in ("first", "second"))
+    store = open_store("s3://nightreel/store", Settings(home=home_of(project)))
+    stopped = start_cli(project, *night_words(source, "--set", "name=twice"), env=first)
+    while not any(store.keys("manifests/")):  # judged and published, not yet live
+        assert stopped.poll() is None
+    stopped.send_signal(signal.SIGSTOP)
+    winner = retrain(project, source, "--set", "name=twice", env=second)
+    assert (winner["status"], winner["seq"]) == ("released", 1)
+    stopped.send_signal(signal.SIGCONT)
+    assert stopped.wait(timeout=300) == 1
+    log = (project.parent / "project.log").read_text(encoding="utf-8")
+    assert "LostLease: This run may not change what is live of twice any more" in log
+    (entry,) = Ledger(store, "twice").entries()
+    assert (entry.release, entry.seq, entry.fence) == (winner["release"], 1, Leases(store, "twice").newest().token)
+
+
 def test_services_that_exist_get_a_worker_of_their_own(project: Path, up: dict[str, Any], tmp_path: Path) -> None:
     own = json.loads((home_of(project) / "stack/addresses.json").read_text(encoding="utf-8"))
     named = {name: value for name, value in own.items() if name != "external"}
-    env = {f"{'' if name.startswith(PLAIN) else 'NIGHTREEL_'}{name.upper()}": value for name, value in named.items()}
+    env = services_of(project)
     there = {"NIGHTREEL_HOME": str(tmp_path)}
     (worker,) = printed(project, "up", "--external", env=env | there)["services"]
     assert (worker["service"], worker["state"]) == ("worker", "ready")
