@@ -53,6 +53,8 @@ def make_schedule(cron: str, request: Request, *, pool: str, events: str | None 
     request = request.model_copy(update={"scheduled": True})
     known: dict[str, Any] = {
         "source": request.source,
+        "path": request.path,
+        "overrides": list(request.overrides),
         "root": request.root,
         "name": books_of(request).name,
         "events": events,

@@ -45,7 +45,11 @@ def schedule(project: Path, source: Path, cron: str, *options: str) -> dict[str,
     made = last_json(done.stdout)
     assert isinstance(made, dict)
     server = os.environ["PREFECT_API_URL"]
-    for polls in ("arrivals-files", "hourly-files"):  # else they come into the tests every few minutes
+    for polls in (
+        "arrivals-files",
+        "hourly-files",
+        "reconcile-files",
+    ):  # else they come into the tests every few minutes
         (deployment,) = deployments(server, polls)
         ask(server, f"deployments/{deployment['id']}/pause_deployment", {})
     return made
@@ -68,6 +72,8 @@ def test_the_deployment_is_made_once_and_follows_the_newest_words(
         "verify/daily-files": "0 12 * * *",
         "reproduce/weekly-files": "0 14 * * 0",
         "arrivals/arrivals-files": "*/5 * * * *",
+        "watch-live/monitor-files": "0 10 * * *",
+        "reconcile/reconcile-files": "*/5 * * * *",
     }
     assert made["work pool"] == "nightreel"
     (first,) = deployments(prefect_server)
