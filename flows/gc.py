@@ -1,7 +1,10 @@
 """`nightreel gc`: keep the live release, the last ones and those on hold, with all that they need; the rest goes."""
 
+import logging
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +18,14 @@ from infra.dvc_removal import DvcPlaces
 from infra.git import git, project_root
 from infra.locks import locked
 from lineage.canonical import utc_now
+from lineage.holding import holding
+from lineage.lease import LEASES, Leases
+from lineage.ledger import LEDGERS, Ledger
 from lineage.retirement import retire
 
 PARALLEL = 8
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,25 @@ class Collector:
         if not apply:
             found, _ = self._look(keep)
             return self._told(found, keep, applied=False)
-        # Where a lease between machines exists, it is taken here: no night may begin to look for what has just gone.
-        with locked(self._home / IN_USE, or_refuse=self._busy()):
+        # no night, here or elsewhere, may begin to look for what has just gone
+        with locked(self._home / IN_USE, or_refuse=self._busy()), self._leases():
             found, places = self._look(keep)
             self._remove(found, places, keep)
         return self._told(found, keep, applied=True)
+
+    @contextmanager
+    def _leases(self) -> Iterator[None]:
+        """Hold those of all recommenders of the store. Raises `Busy` while a run anywhere has one."""
+        store, settings = self.live.books.store, self.live.settings
+        names = {key.split("/")[1] for room in (LEDGERS, LEASES) for key in store.keys(room)}
+        with ExitStack() as held:
+            for leases in (Leases(store, name) for name in sorted(names)):
+                head = Ledger(store, leases.name).head()
+                above = head.fence or 0 if head else 0
+                held.enter_context(
+                    holding(leases, "retention", settings, above=above, told=log.info, waits_for=lambda _: False)
+                )
+            yield
 
     @property
     def _home(self) -> Path:

@@ -16,6 +16,7 @@ from infra.checkout import IN_USE
 from infra.dvc_removal import outs_of
 from infra.locks import locked
 from infra.stores import ObjectStore, open_store
+from lineage.lease import LEASES, Leases
 from lineage.manifest import Manifest
 from lineage.releases import blob_key
 from tests.flows.end_state import git, home_of, query
@@ -101,7 +102,7 @@ class History:
     def everything(self) -> dict[str, Any]:
         """All that a dry run must leave, and that a kill must not change."""
         return {
-            **{name: sorted(self.place(name).keys("")) for name in PLACES},
+            **{name: sorted(key for key in self.place(name).keys("") if not key.startswith(LEASES)) for name in PLACES},
             "cache": sorted(self.place("cache").keys("files/")),
             "runs": sorted(str(path) for path in self.home.glob("runs/*/*")),
             "copies": sorted(path.name for path in (self.home / "releases").iterdir()),
@@ -262,6 +263,11 @@ def test_nothing_is_removed_while_a_night_is_at_work(collected: Collected) -> No
     with locked(at.home / IN_USE, shared=True):
         said_of_it = at.refused(*COLLECT[:-1], "--apply")
     assert said_of_it.startswith("A night, a refresh, a search or a promotion is at work, and may need what would go.")
+    leases = Leases(at.place("store"), "other")
+    held = leases.claim(leases.newest(), holder="b on elsewhere", lock="elsewhere", work="the night", seconds=600.0)
+    assert held is not None
+    assert at.refused(*COLLECT[:-1], "--apply").startswith("The lease of other is with b on elsewhere, for the night, ")
+    leases.end(held)
 
 
 def test_a_rollback_goes_round_what_is_gone_and_a_hold_that_is_lifted_frees(collected: Collected) -> None:
