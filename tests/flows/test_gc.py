@@ -266,7 +266,9 @@ def test_nothing_is_removed_while_a_night_is_at_work(collected: Collected) -> No
     leases = Leases(at.place("store"), "other")
     held = leases.claim(leases.newest(), holder="b on elsewhere", lock="elsewhere", work="the night", seconds=600.0)
     assert held is not None
-    assert at.refused(*COLLECT[:-1], "--apply").startswith("The lease of other is with b on elsewhere, for the night, ")
+    busy = at.json(*COLLECT[:-1], "--apply", rc=1)
+    assert busy["error"] == "Busy"
+    assert busy["message"].startswith("The lease of other is with b on elsewhere, for the night, until ")
     leases.end(held)
 
 
