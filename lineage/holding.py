@@ -46,14 +46,16 @@ class Held:
         if self._lost:
             raise self._lost
 
-    def give_back(self) -> None:
-        """Let the next one begin. A store that does not answer is let know by the lease's end."""
+    def give_back(self) -> bool:
+        """Let the next one begin; False when the store does not answer, which is let know by the lease's end."""
         self._done.set()
         self._thread.join()
         try:
             self._leases.end(self._lease)
         except NightreelError as error:
             log.warning("the lease of %s was not given back: %s", self._leases.name, error)
+            return isinstance(error, LostLease)
+        return True
 
     def _keep(self) -> None:
         while not self._done.wait(self._lease.seconds / RENEWALS):
@@ -92,6 +94,7 @@ def holding(
     folder, lock = settings.home_dir / "leases" / leases.name, f"{uuid.uuid4().hex}.lock"
     holder = f"{settings.who} on {socket.gethostname()} (process {os.getpid()})"
     with locked_if_free(folder / lock):
+        over = True
         try:
             lease = None
             while lease is None:
@@ -104,9 +107,10 @@ def holding(
             try:
                 yield held
             finally:
-                held.give_back()
+                over = held.give_back()
         finally:
-            (folder / lock).unlink(missing_ok=True)
+            if over:  # else the free lock stays, by which this machine knows at once that nobody holds the lease
+                (folder / lock).unlink(missing_ok=True)
 
 
 def is_at_work(leases: Leases, settings: Settings) -> bool:

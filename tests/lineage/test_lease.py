@@ -216,6 +216,22 @@ def test_one_whose_holder_died_here_is_taken_over_at_once(hold: Hold, store: Obj
     assert list(folder.iterdir()) == []
 
 
+def test_one_that_could_not_be_given_back_is_taken_over_here_at_once(tmp_path: Path) -> None:
+    root, away = tmp_path / "store", tmp_path / "away"
+    leases, settings = Leases(FolderStore(root), "movielens"), Settings(home=tmp_path / "home", lease_seconds=3600.0)
+
+    def hold() -> AbstractContextManager[Held]:
+        return holding(leases, "the night", settings, above=0, told=lambda _: None, waits_for=lambda _: False)
+
+    with hold():
+        root.rename(away)
+        root.write_text("no store any more")
+    root.unlink()
+    away.rename(root)
+    with hold() as held:
+        assert held.token == 2
+
+
 def test_who_lost_the_lease_hears_of_it(hold: Hold, store: ObjectStore) -> None:
     leases = Leases(store, "movielens")
     with hold("a") as held:
