@@ -25,6 +25,7 @@ from lineage.releases import blob_key
 from lineage.retention import YOUNG
 from lineage.retirement import retire, retired, retirement
 from lineage.signing import Signer
+from tasks.params import Gate
 from tests.flows.project import ROOT
 from tests.flows.test_holdings import GONE, SHARED, Installation, objects
 from tests.lineage.test_manifest import FACTS
@@ -73,7 +74,7 @@ class Retained(Installation):
 
     def collector(self, *, days: float = 0.0, name: str = "reel") -> Collector:
         books = Books(self.books.settings, name, require_signature=False)
-        return Collector(Live(books), self.project, datetime.now(UTC) + timedelta(days=days))
+        return Collector(Live(books, Gate()), self.project, datetime.now(UTC) + timedelta(days=days))
 
     def blobs(self, *releases: str) -> set[str]:
         """Keys of the parts of these releases, without what says how they were made."""
@@ -257,7 +258,8 @@ at.collector().collect(0, apply=True)
 
 
 def _left(root: Path) -> list[str]:
-    """Names of all that is there, but for locks and what MLflow and git keep for themselves."""
+    """Names of all that is there, but for locks, leases and what MLflow and git keep for themselves."""
     files = (path.relative_to(root) for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file())
     told = (path for path in map(str, files) if not path.endswith("lock") and "/mlflow" not in path)
+    told = (path for path in told if "/leases/" not in path)
     return sorted(path for path in told if "/.git/" not in path or path.endswith("/gitdir"))
