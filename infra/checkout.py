@@ -1,8 +1,8 @@
 """A run's own checkout: a git worktree with a shared DVC cache, so that two runs never meet in one tree.
 
 Under `home/runs/RUN/`: `checkout/` the worktree, `lock` held by the process that works in it, `ready` written once the
-worktree is whole, `log/STEP.jsonl` what a step said. A run is named by its inputs, so the same inputs find the same
-folder again, and whatever a killed run had finished.
+worktree is whole, `log/STEP.jsonl` what a step said, `dvc/` DVC's notes on the worktree. A run is named by its inputs,
+so the same inputs find the same folder again, and whatever a killed run had finished.
 """
 
 import configparser
@@ -184,7 +184,7 @@ def _configure_dvc(folder: Path, settings: Settings) -> None:
     """Point DVC at the shared cache (local) and at the remote (committed, so that a clone can pull)."""
     local = configparser.ConfigParser()
     local["cache"] = {"dir": str(settings.home_dir / "cache"), "type": '"reflink,hardlink,symlink,copy"'}
-    local["core"] = {"site_cache_dir": str(settings.home_dir / "dvc")}
+    local["core"] = {"site_cache_dir": str(folder.parents[1] / "dvc")}  # the run's own, so that it goes with the run
     _write(local, folder / "config.local")
     if settings.remote:
         shared = configparser.ConfigParser()

@@ -258,8 +258,8 @@ at.collector().collect(0, apply=True)
 
 
 def _left(root: Path) -> list[str]:
-    """Names of all that is there, but for locks, leases and what MLflow and git keep for themselves."""
+    """Names of all that is there, but for locks, leases, torn writes and what MLflow and git keep for themselves."""
     files = (path.relative_to(root) for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file())
     told = (path for path in map(str, files) if not path.endswith("lock") and "/mlflow" not in path)
-    told = (path for path in told if "/leases/" not in path)
+    told = (path for path in told if not any(torn in path for torn in ("/leases/", "/.partial/", "/witness/.")))
     return sorted(path for path in told if "/.git/" not in path or path.endswith("/gitdir"))
