@@ -16,7 +16,7 @@ from flows.automations import CRASHED, SILENT
 from infra.notify import notify
 from infra.settings import Settings
 from tests.flows.project import last_json, night_words, retrain, run_cli, said
-from tests.flows.test_schedule import _worker, ask, deployments
+from tests.flows.test_schedule import _worker, ask, deployments, pause_polls
 from tests.lineage.openlineage_server import Collector, collecting
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -113,6 +113,7 @@ def test_prefect_tells_of_a_night_whose_process_was_killed(
     assert last_json(made.stdout)["automations"] == f"{CRASHED}, {SILENT}"
     found = ask(prefect_server, "automations/filter", {})
     assert sorted(each["name"] for each in found) == [SILENT, CRASHED]
+    pause_polls(prefect_server)
     (deployment,) = deployments(prefect_server)
     due = ask(prefect_server, f"deployments/{deployment['id']}/create_flow_run", {})
     with _worker(told) as log:
@@ -125,7 +126,7 @@ def test_prefect_tells_of_a_night_whose_process_was_killed(
             assert time.monotonic() < deadline, log.read_text()[-4000:]
             time.sleep(0.2)
     (crash,) = news(mailbox)
-    assert (crash["kind"], crash["facts"]["flow"], crash["facts"]["id"]) == ("failure", "night", due["id"])
+    assert (crash["kind"], crash["facts"]["flow"], crash["facts"]["id"]) == ("failure", "nightly", due["id"])
     assert crash["text"].endswith("ended without a word, or was killed")
 
 

@@ -9,16 +9,16 @@ from flows.live import Live
 from flows.people import ASKED_BY, answer_people
 from infra.registry import REFUSED
 from lineage.ledger import Draft, Entry, Ledger
-from tests.flows.end_state import FinishedNight
 from tests.flows.project import last_json, retrain, run_cli, said
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture(scope="module")
-def asked(finished: FinishedNight, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def asked(template: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose versions 1 and 2 passed the gate, in this order, and version 3 did not."""
-    project = Path(shutil.copytree(finished.project, tmp_path_factory.mktemp("people") / "project", symlinks=True))
+    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("people") / "project"))
+    assert retrain(project, source)["seq"] == 1
     assert retrain(project, source, "--set", "train.itemknn.neighbours=60")["seq"] == 2
     worse = ("--set", "train.itemknn.neighbours=50", "--set", "gate.max_megabytes=0.000001")
     assert retrain(project, source, *worse)["status"] == "refused"

@@ -98,7 +98,8 @@ def test_new_videos_go_live_with_the_same_model_in_one_entry(live: Live) -> None
     vocabulary = pl.read_parquet(releases.open(after.release) / "vocabulary.parquet")
     assert vocabulary["video_id"].to_list()[-2:] == [999001, 999002]
     assert alias(home_of(live.project)) == after.model_version
-    assert live.refresh() == {"status": "unchanged", "name": "files", "release": after.release, "seq": 3, "new": 0}
+    same = {"name": "files", "release": after.release, "seq": 3, "new": 0, "reason": None}
+    assert live.refresh() == {"status": "unchanged", **same}
     shown = run_cli(live.project, "recommend", "--user", str(_somebody(live)), "-k", "300", "--json")
     assert {999001, 999002} <= {video["video_id"] for video in last_json(shown.stdout)["videos"]}
     proof = run_cli(live.project, "audit", "verify")

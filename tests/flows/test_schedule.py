@@ -44,15 +44,15 @@ def schedule(project: Path, source: Path, cron: str, *options: str) -> dict[str,
     assert done.returncode == 0, said(done)
     made = last_json(done.stdout)
     assert isinstance(made, dict)
-    server = os.environ["PREFECT_API_URL"]
-    for polls in (
-        "arrivals-files",
-        "hourly-files",
-        "reconcile-files",
-    ):  # else they come into the tests every few minutes
+    pause_polls(os.environ["PREFECT_API_URL"])
+    return made
+
+
+def pause_polls(server: str) -> None:
+    """Have nothing come into the tests every few minutes."""
+    for polls in ("arrivals-files", "hourly-files", "reconcile-files"):
         (deployment,) = deployments(server, polls)
         ask(server, f"deployments/{deployment['id']}/pause_deployment", {})
-    return made
 
 
 def deployments(server: str, name: str = "nightly-files") -> list[dict[str, Any]]:
