@@ -211,6 +211,7 @@ def test_who_ended_a_release_and_why_is_signed(at: Retained) -> None:
     assert retirement(at.books.store, at.b) is None
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("every", [pytest.param(29, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("store_url", ["folder"], indirect=True)
 def test_killed_at_any_instruction_it_ends_the_same(at: Retained, tmp_path: Path, every: int) -> None:
