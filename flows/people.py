@@ -9,6 +9,7 @@ from flows.live import Live
 from infra.errors import BadInput, Refused
 from infra.registry import REFUSED, Shown
 from lineage.ledger import Entry, LostRace
+from lineage.recorded import trained_release
 
 CHAMPION = "champion"
 ASKED_BY = "someone in MLflow"  # which keeps no name with an alias or a tag
@@ -55,7 +56,7 @@ def _answer_tag(version: str, word: str, reason: str, live: Live) -> list[Findin
     asked = request_for(version, live)
     reason = reason or f"the tag {live.gate.approval_tag} was set to {word} in MLflow"
     if asked is None:
-        return [_promoted_or_refused(version, reason, live)] if word == "approved" else []
+        return [_promoted_by_tag(version, reason, live)] if word == "approved" else []
     found, decided = state(asked, live), live.approvals.decision(asked)
     try:
         if found == "approved" and decided:
@@ -76,6 +77,18 @@ def _answer_tag(version: str, word: str, reason: str, live: Live) -> list[Findin
     tell(version, found, live)
     said = f"model version {version} {SAID[found]}"
     return [Finding("settled", version, said) if word == "waiting" else _refused(version, said, live)]
+
+
+def _promoted_by_tag(version: str, reason: str, live: Live) -> Finding:
+    """Promote what never waited, and let the tag say so; what is live has what was asked for."""
+    head, release = live.ledger.head(), live.registry.tags_of(version).get("nightreel.release")
+    if head and trained_release(head.release, live.books) == release:
+        found = Finding("settled", version, f"model version {version} {SAID['released']}")
+    else:
+        found = _promoted_or_refused(version, reason, live)
+    if found.what != "refused":
+        tell(version, "released", live)
+    return found
 
 
 def _answer_alias(live: Live) -> list[Finding]:
