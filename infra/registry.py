@@ -211,10 +211,9 @@ class Registry:
 
     def tags_of(self, version: str) -> dict[str, str]:
         """Tags of a model version. Raises `BadInput` when there is no such version."""
-        with self._asked() as client:
-            for found in client.search_model_versions(f"name = '{self.name}'"):
-                if str(found.version) == version:
-                    return dict(found.tags)
+        found = self.versions().get(version)
+        if found is not None:
+            return found
         raise BadInput(f"There is no model version {version} of {self.name} in MLflow at {self.uri.split('@')[-1]}")
 
     def versions(self) -> dict[str, dict[str, str]]:
@@ -364,9 +363,8 @@ class Registry:
                 return Shown({}, {}, {})
             # aliases first: a version that they name was there when the versions are read
             model = client.get_registered_model(self.name)
-            found = client.search_model_versions(f"name = '{self.name}'")
         aliases = {alias: str(version) for alias, version in model.aliases.items()}
-        return Shown(aliases, dict(model.tags), {str(each.version): dict(each.tags) for each in found})
+        return Shown(aliases, dict(model.tags), self.versions())
 
     def set_alias(self, alias: str, version: str | None) -> None:
         """Point `alias` to a version, or remove it."""
