@@ -72,8 +72,7 @@ class Collector:
         names = {key.split("/")[1] for room in (LEDGERS, LEASES) for key in store.keys(room)}
         with ExitStack() as held:
             for leases in (Leases(store, name) for name in sorted(names)):
-                head = Ledger(store, leases.name).head()
-                above = head.fence or 0 if head else 0
+                above = Ledger(store, leases.name).newest_fence()
                 held.enter_context(
                     holding(leases, "retention", settings, above=above, told=log.info, waits_for=lambda _: False)
                 )

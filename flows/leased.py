@@ -20,9 +20,7 @@ from tasks.params import load_params
 def leased(request: Request, work: str, *, waits_for: Callable[[Lease], bool]) -> Iterator[Held]:
     """Hold the lease of the recommender that `request` is about. Raises `Busy` when it is not waited for."""
     books, logger = books_of(request), get_run_logger()
-    head = books.ledger.head()
-    above = (head.fence or 0) if head else 0
-    leases = Leases(books.store, books.name)
+    leases, above = Leases(books.store, books.name), books.ledger.newest_fence()
     with holding(leases, work, books.settings, above=above, told=logger.info, waits_for=waits_for) as held:
         yield held
 

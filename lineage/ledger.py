@@ -168,6 +168,11 @@ class Ledger:
         what = f"Entry {entry.seq} of the ledger of {self.name}"
         return trust.check(entry.signed_bytes(), entry.signature, payload_type=ENTRY_TYPE, what=what)
 
+    def newest_fence(self) -> int:
+        """The token that the newest entry was written under, 0 for none. Raises as `head`."""
+        head = self.head()
+        return (head.fence or 0) if head else 0
+
     def live(self) -> str | None:
         """The release that is live, None when there is none."""
         head = self.head()
