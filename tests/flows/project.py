@@ -122,6 +122,13 @@ def retrain(
     return outcome
 
 
+def printed(project: Path, *words: str, env: Mapping[str, str] | None = None) -> Any:
+    """The JSON of a command that ended well."""
+    done = run_cli(project, *words, "--json", env=env)
+    assert done.returncode == 0, said(done)
+    return last_json(done.stdout)
+
+
 def last_json(printed: str) -> Any:
     """The JSON that a command with `--json` printed."""
     return json.loads(printed)

@@ -1,7 +1,6 @@
 """S3 or MLflow fail for half a minute at bad moments of a night: it ends right, or says why, and the next one does."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from infra.settings import Settings
 from infra.stores import open_store
 from lineage.ledger import Ledger
 from tests.flows.end_state import home_of, processes_in
+from tests.flows.on_stack import on_stack
 from tests.flows.project import last_json, night_words, retrain, run_cli, said
 from tests.infra.fault_proxy import Fault, cut_off
-from tests.infra.stacks import stack_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -36,11 +35,8 @@ MLFLOW = [
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A checkout with a stack that is up; nights there know no other Prefect server."""
-    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("faults") / "project"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with stack_in(home_of(project)):
-            yield project
+    with on_stack(template, tmp_path_factory.mktemp("faults")) as (project, _):
+        yield project
 
 
 @pytest.mark.parametrize(("fault", "trigger"), S3)

@@ -1,7 +1,6 @@
 """Fifty nights in a row on the running stack, one process for all: nothing grows that should stay as it is."""
 
 import logging
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ import pytest
 
 from infra.stack.layout import Stack
 from tests.flows.end_state import home_of
+from tests.flows.on_stack import on_stack
 from tests.flows.project import LAST_DAY, make_source, start_cli
-from tests.infra.stacks import stack_in, watching
+from tests.infra.stacks import watching
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +44,8 @@ class Sample:
 @pytest.fixture(scope="module")
 def stack(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Stack]]:
     """A checkout and its stack, which is up."""
-    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("fifty") / "project"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with stack_in(home_of(project)) as stack:
-            yield project, stack
+    with on_stack(template, tmp_path_factory.mktemp("fifty")) as there:
+        yield there
 
 
 def test_fifty_nights(stack: tuple[Path, Stack], tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from infra.stack.layout import Stack
 from infra.stores import open_store
 from lineage.ledger import Ledger
 from tests.flows.end_state import home_of
-from tests.flows.project import last_json, retrain, run_cli, said
-from tests.infra.stacks import bring_up, stack_in, take_down
+from tests.flows.on_stack import on_stack
+from tests.flows.project import printed, retrain, run_cli, said
+from tests.infra.stacks import bring_up, take_down
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -24,36 +25,26 @@ def released(
     template: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Stack, dict[str, Any]]]:
     """A project with one night's release on a stack that is up; the night's outcome."""
-    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("lost") / "project"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with stack_in(home_of(project)) as stack:
-            yield project, stack, retrain(project, source)
-
-
-def told(project: Path, *words: str) -> Any:
-    """The JSON of a command that ended well."""
-    done = run_cli(project, *words, "--json")
-    assert done.returncode == 0, said(done)
-    return last_json(done.stdout)
+    with on_stack(template, tmp_path_factory.mktemp("lost")) as (project, stack):
+        yield project, stack, retrain(project, source)
 
 
 def test_without_postgres_the_live_model_is_registered_anew(
     released: tuple[Path, Stack, dict[str, Any]], source: Path
 ) -> None:
     project, stack, night = released
-    viewer = told(project, "recommend", "--user", "1")
+    viewer = printed(project, "recommend", "--user", "1")
     take_down(stack)
     shutil.rmtree(stack.data("postgres"))
     bring_up(stack)
-    told(project, "reconcile")
+    printed(project, "reconcile")
     registry = Registry(Settings(home=home_of(project)), "files")
     champion = registry.alias("champion")
     assert champion is not None
     assert registry.tags_of(champion)["nightreel.release"] == night["release"]
-    assert told(project, "recommend", "--user", "1") == viewer
+    assert printed(project, "recommend", "--user", "1") == viewer
     assert retrain(project, source)["status"] == "unchanged"
-    told(project, "schedule", "--cron", "0 2 * * *", "--source", "files", "--path", str(source))
+    printed(project, "schedule", "--cron", "0 2 * * *", "--source", "files", "--path", str(source))
 
 
 def test_from_a_copy_of_its_folder_s3_has_everything(

@@ -20,7 +20,7 @@ from infra.stack.service import asked
 from infra.stores import open_store
 from lineage.ledger import Entry, Ledger
 from tests.flows.end_state import home_of, processes_in
-from tests.flows.project import SMALL, last_json, make_project, run_cli, said
+from tests.flows.project import SMALL, make_project, printed, run_cli, said
 from tests.flows.test_replay import KUAIRAND
 from tests.infra.stacks import end, pid_of
 
@@ -102,13 +102,6 @@ def until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.2)
-
-
-def printed(project: Path, *words: str) -> Any:
-    """The JSON of a command that ended well."""
-    done = run_cli(project, *words, "--json")
-    assert done.returncode == 0, said(done)
-    return last_json(done.stdout)
 
 
 def test_three_nights_an_approval_and_a_restart(site: Site) -> None:
