@@ -6,8 +6,9 @@ import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_prefect_server() -> Iterator[None]:
-    """The flows' tests leave the address of their server in the environment of their process until the session ends."""
+def no_services_of_others() -> Iterator[None]:
+    """The flows' tests leave what their servers ask for in the environment of their process until the session ends."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
+        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            patch.delenv(name, raising=False)
         yield
