@@ -67,6 +67,12 @@ def state(asked: Asked, live: Live) -> State:
     )
 
 
+def waiting(live: Live) -> Asked | None:
+    """The request that waits for a person now, if any."""
+    newest = live.approvals.all()[-1:]
+    return next((asked for asked in newest if state(asked, live) == "waiting"), None)
+
+
 def request_for(version: str, live: Live) -> Asked | None:
     """The newest request for a model version, None where there never was one."""
     return next((asked for asked in reversed(live.approvals.all()) if asked.model_version == version), None)

@@ -316,18 +316,19 @@ def show_release(
 
 @app.command()
 def status(name: NameOption = None, as_json: Json = False) -> None:
-    """Say what is live, and which services run."""
+    """Say what is live, what waits for a person, and which services run."""
     from flows.live import Live
     from flows.stack import stack_status
     from flows.stack_view import show_stack
+    from flows.status import status_of
     from flows.view import show, show_fields
 
     stack = stack_status()
     if stack is None:
-        show(Live.open(name).status(), show_fields, as_json=as_json)
+        show(status_of(Live.open(name)), show_fields, as_json=as_json)
         return
     try:
-        live = Live.open(name).status()
+        live = status_of(Live.open(name))
     except (BadInput, Unreachable) as error:  # a new stack serves nothing yet, and one that is down cannot say
         live = {"live": str(error)}
     if as_json:

@@ -158,27 +158,6 @@ class Live:
         keyid = self.ledger.check_signature(entry, self.books.trust)
         return entry.model_dump(exclude={"signature"}) | {"signature": self.books.trust.described(keyid)}
 
-    def status(self) -> dict[str, Any]:
-        """What is live, in a few fields."""
-        head = self.head
-        manifest = self.releases.manifest(head.release)
-        return {
-            "recommender": self.name,
-            "live release": head.release,
-            "entry": head.seq,
-            "action": head.action,
-            "since": head.at,
-            "by": head.by,
-            "reason": head.reason,
-            "override": _override(head),
-            "signature": self.signature(head.release),
-            "candidate": manifest.candidate,
-            "data until": manifest.as_of,
-            "model version": head.model_version,
-            "run": head.run,
-            "store": self.settings.store_url,
-        }
-
     def verdict(self, release: str) -> str:
         """Whether `release` passed the gate, by its own record, which nobody can change in MLflow."""
         record = self.releases.open(release) / "record/verdict.json"
@@ -240,13 +219,6 @@ class Live:
 def _known(settings: Settings) -> list[str]:
     store = open_store(settings.store_url, settings)
     return sorted({*recommenders(store), *asking(store)})
-
-
-def _override(live: Entry) -> str | None:
-    if live.expires is None:
-        return None
-    over = live.lapsed(datetime.now(UTC).date())
-    return f"passed no gate; {'lapsed on' if over else 'until'} {live.expires}"
 
 
 def _refuse_needless(version: str, verdict: str, until: date) -> None:

@@ -12,6 +12,7 @@ from lineage.ledger import Entry
 from lineage.prefix import release_by_prefix
 from lineage.runs import RunRecord, examined
 from lineage.verify import Finding, verify_chain, verify_index, verify_records, verify_release
+from lineage.verify_approvals import verify_approvals
 from lineage.verify_data import Kept, verify_alias, verify_landed, verify_run
 from lineage.verify_erasures import verify_erasures, verify_holds, verify_retirement
 from tasks.erase_landed import replaced_files
@@ -51,6 +52,7 @@ def verify(live: Live, release: str) -> Verification:
         *verify_records(books, records),
         *verify_erasures(books),
         *verify_holds(books),
+        *verify_approvals(books),
         *(finding for one in chosen for finding in (*verify_release(books, one), *verify_retirement(books, one))),
         *_data(live, nights),
         *verify_alias(books, live.registry),

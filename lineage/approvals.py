@@ -89,6 +89,10 @@ class Approvals:
         keys = [key for key in self._books.store.keys(self._folder) if key.endswith(".request.json")]
         return [self._read(key, REQUEST_TYPE, Asked) for key in keys]
 
+    def get(self, seq: int) -> Asked:
+        """The request of this number. Raises `Missing`, or `Refused` when it is not as it was signed."""
+        return self._read(f"{self._folder}{seq:08d}.request.json", REQUEST_TYPE, Asked)
+
     def ask(self, asked: Asked) -> Asked:
         """Store a request under the next free number, which it is given; of two that race, one is the newer."""
         while True:

@@ -59,6 +59,10 @@ def test_what_waits_is_shown_and_nothing_is_live(project: Path) -> None:
     assert shown.versions["1"][TAG] == "waiting"
     assert entries(home_of(project)) == []
     assert answer_people(live) == []
+    done = run_cli(project, "status", "--json")
+    waits = f"model version 1 for `nightreel approve` or `reject`, until {asked.until}"
+    assert last_json(done.stdout) == {"recommender": "files", "live release": None, "waits": waits}, said(done)
+    reject("1", live, by="ada", reason="no")
     done = run_cli(project, "status")
     assert "Nothing is live for files: no challenger has passed the gate yet." in " ".join(done.stderr.split())
 

@@ -44,7 +44,7 @@ def project(template: Path, source: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def registry(project: Path) -> Registry:
-    """One for the module: MLflow's client leaves its credentials in this process's environment, which count as said."""
+    """The recommender in the stack's MLflow."""
     return Registry(Settings(home=home_of(project)), "files")
 
 
