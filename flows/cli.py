@@ -215,11 +215,15 @@ def schedule(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    pool: Annotated[
+        str | None, typer.Option(help="Prefect work pool; none means scheduled nights', `gpu` their training.")
+    ] = None,
+) -> None:
     """Run scheduled nights as they come due, each in a process of its own, until interrupted."""
     from flows.run import run_worker
 
-    run_worker()
+    run_worker(pool)
 
 
 @app.command()

@@ -86,11 +86,15 @@ class Night:
 
     def stage(self, name: str) -> None:
         """Bring one DVC stage up to date. Raises `LostLease`, `Overrun` when this run has no more to say."""
+        self.go_on()
+        with self.timed(name), self.events.stage(name):
+            stage_step(name, self.pipeline, self.checkout, self.go_on)
+
+    def go_on(self) -> None:
+        """Raise `LostLease`, `Overrun` when this run has no more to say."""
         for bound in (self.lease, self.limit):
             if bound:
                 bound.check()
-        with self.timed(name), self.events.stage(name):
-            stage_step(name, self.pipeline, self.checkout)
 
     def candidate(self, name: str) -> None:
         """Train and evaluate one candidate; one that fails is left behind."""

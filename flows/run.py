@@ -12,6 +12,7 @@ from infra.errors import BadInput, Unreachable
 from infra.git import project_root
 from infra.s3 import SCHEME
 from infra.settings import Settings
+from infra.stack.worker import POOL
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome, Refreshed, Request, Watched
@@ -209,12 +210,12 @@ def make_schedule(
     with _prefect():
         from flows import schedule
 
-        return schedule.make_schedule(cron, request, pool=pool or schedule.POOL, events=events)
+        return schedule.make_schedule(cron, request, pool=pool or POOL, events=events)
 
 
-def run_worker() -> None:
-    """Run scheduled nights until interrupted."""
+def run_worker(pool: str | None) -> None:
+    """Run what is due in a work pool, by default that of scheduled nights, until interrupted."""
     _prefect_ready()
     from flows import schedule
 
-    schedule.run_worker()
+    schedule.run_worker(pool or POOL)

@@ -1,6 +1,7 @@
 """What runs by the clock: Prefect deployments in a process work pool, and the worker that runs what is due."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -28,12 +29,13 @@ import infra
 from flows.automations import make_automations
 from flows.leased import books_of
 from flows.outcome import Request
+from flows.pools import offer_steps
 from infra.errors import BadInput, Unreachable
 from infra.settings import Settings
+from infra.stack.worker import GPU, POOL
 
 DEPLOYMENTS = Path(infra.__path__[0]) / "prefect.yaml"
 BRACES = re.compile(r"\{\{ (\w+) \}\}")
-POOL = "nightreel"
 START_SECONDS = 120
 AnyFlow = Flow[Any, Any]
 
@@ -68,7 +70,7 @@ def make_schedule(cron: str, request: Request, *, pool: str, events: str | None 
     times = {made.full_name: one["schedules"][0]["cron"] for made, one in zip(deployments, described, strict=True)}
     if automations := asyncio.run(make_automations(Settings())):
         times["automations"] = ", ".join(automations)
-    then = "run `nightreel worker`" if pool == POOL else f"have a worker poll {pool}"
+    then = "run `nightreel worker`" if pool == POOL else f"run `nightreel worker --pool {pool}`"
     return times | {"work pool": pool, "root": request.root, "next": then}
 
 
@@ -103,12 +105,19 @@ def _filled(described: Any, known: Mapping[str, Any]) -> Any:
     return BRACES.sub(lambda found: str(known[found[1]]), described)
 
 
-def run_worker() -> None:
-    """Run what is due until interrupted. With no Prefect server set, one is started on loopback and stopped again."""
+def run_worker(pool: str) -> None:
+    """Run what is due in `pool` until interrupted, in the pool `gpu` steps of nights too.
+
+    With no Prefect server set, one is started on loopback and stopped again.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service that is stopped ends as by Ctrl-C
     # Prefect's worker answers an interrupt with the trace of whatever it was waiting for
     with suppress(KeyboardInterrupt, asyncio.CancelledError), _server():
-        asyncio.run(_work())
+        asyncio.run(_make_pool(pool))
+        if pool == GPU:
+            os.environ["NIGHTREEL_HOME"] = str(Settings().home_dir)  # steps start outside of any checkout
+            offer_steps()
+        asyncio.run(_work(pool))
 
 
 async def _make_pool(pool: str) -> None:
@@ -119,10 +128,11 @@ async def _make_pool(pool: str) -> None:
             return
 
 
-async def _work() -> None:
+async def _work(pool: str) -> None:
     from prefect.workers.process import ProcessWorker
 
-    async with ProcessWorker(work_pool_name=POOL) as worker:
+    # two networks would fight over one GPU
+    async with ProcessWorker(work_pool_name=pool, limit=1 if pool == GPU else None) as worker:
         await worker.start()
 
 

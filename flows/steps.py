@@ -13,6 +13,7 @@ from prefect.tasks import Task
 from flows.approving import ask
 from flows.going_live import make_live
 from flows.live import Live
+from flows.pools import reproduce
 from flows.relay import relayed
 from infra.checkout import Checkout
 from infra.errors import Unreachable
@@ -53,10 +54,10 @@ def land_step(kind: str, path: str | None, name: str, settings: Settings, as_of:
 
 
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE)
-def stage_step(stage: str, pipeline: Pipeline, checkout: Checkout) -> bool:
-    """Bring one DVC stage up to date; True when its command ran."""
+def stage_step(stage: str, pipeline: Pipeline, checkout: Checkout, go_on: Callable[[], None]) -> bool:
+    """Bring one DVC stage up to date, where it runs best; True when its command ran. `go_on` raises to end it."""
     with relayed(checkout.log(stage), get_run_logger()):
-        ran = pipeline.reproduce(stage)
+        ran = reproduce(stage, pipeline, checkout, go_on)
     if not ran:
         get_run_logger().info("found, nothing to do")
     return ran

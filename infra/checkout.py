@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import Refused
 from infra.git import git, run_ref, snapshot
-from infra.locks import locked
+from infra.locks import is_locked, locked
 from infra.settings import Settings
 
 GIT_SECONDS = 5.0  # none of a run's git commands takes as long
@@ -73,6 +72,11 @@ class Checkout:
         return self.folder / "step.lock"
 
     @property
+    def gpu_lock(self) -> Path:
+        """Held by the one process of the pool `gpu` that works on the run."""
+        return self.folder / "gpu.lock"
+
+    @property
     def logs(self) -> Path:
         """Where the run's steps log."""
         return self.folder / "log"
@@ -108,7 +112,7 @@ def checked_out(inputs: Inputs, settings: Settings) -> Iterator[Checkout]:
     with locked(settings.home_dir / IN_USE, shared=True), locked(run.folder / "lock"):
         if not (run.folder / "ready").exists():
             _make(run, inputs, settings)
-        with locked(run.step_lock):
+        with locked(run.gpu_lock), locked(run.step_lock):
             pass  # a step of a killed run may still be ending
         _free_git(run)
         # DVC writes this list of its own locks in place, so a kill may have torn it; nobody of this run is at work now
@@ -143,11 +147,7 @@ def _clear(folder: Path, *, but: Collection[str]) -> None:
 
 def is_at_work(folder: Path) -> bool:
     """Whether a process of this machine holds the run in `folder`."""
-    try:
-        with locked(folder / "lock", shared=True, or_refuse=folder.name):
-            return False
-    except Refused:
-        return True
+    return is_locked(folder / "lock")
 
 
 def _free_git(run: Checkout) -> None:

@@ -38,3 +38,12 @@ def locked_if_free(path: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock alone now."""
+    try:
+        with locked(path, shared=True, or_refuse=str(path)):
+            return False
+    except Refused:
+        return True

@@ -13,6 +13,7 @@ from infra.checkout import Checkout
 from infra.disk import is_full
 from infra.errors import BadInput, NightreelError, Unreachable
 from infra.log import failure_in
+from infra.needs import Needs
 from infra.orphans import owner_variable
 from infra.s3 import aws_environment
 from infra.settings import Settings
@@ -38,16 +39,18 @@ class Pipeline:
 
         Raises:
             NightreelError: what the stage itself said when it failed, or that it died without a word.
+            BadInput: this machine has less memory than the stage needs.
         """
         from dvc.exceptions import DvcException
 
-        before = self._said(stage)
+        Needs.of(stage, self._checkout.path / "dvc.yaml").require_memory(stage)
+        before = self.said(stage)
         with self._repo() as repo:
             try:
                 repo.reproduce(targets=[stage], single_item=True)
             except DvcException as error:
                 raise self._failure(stage, error, said=before) from error
-        return self._said(stage) > before  # each command says at least that it is done
+        return self.said(stage) > before  # each command says at least that it is done
 
     def up_to_date(self, stages: Sequence[str]) -> bool:
         """Whether all of `stages` have their outputs in place and nothing that they read has changed."""
@@ -93,17 +96,23 @@ class Pipeline:
         except (OSError, sqlite3.Error, Timeout) as error:
             raise self._full(error) or BadInput(f"DVC cannot work in {here}: {_root_cause(error)}") from error
 
-    def _said(self, stage: str) -> int:
+    def said(self, stage: str) -> int:
+        """How much the stage has said so far, over all times that it ran."""
         log = self._checkout.log(stage)
         return log.stat().st_size if log.exists() else 0
 
+    def told(self, stage: str, before: int) -> NightreelError | None:
+        """How the stage said that it failed, after what it had `said` before."""
+        return failure_in(self._checkout.log(stage), start=before)
+
     def _failure(self, stage: str, error: Exception, *, said: int) -> NightreelError:
-        log = self._checkout.log(stage)
-        if told := failure_in(log, start=said):
-            return told
-        return self._full(error) or BadInput(
-            f"Step {stage} ended without a word: {_root_cause(error)}. It was killed (out of memory?) or has a defect; "
-            f"see {log}"
+        return (
+            self.told(stage, said)
+            or self._full(error)
+            or BadInput(
+                f"Step {stage} ended without a word: {_root_cause(error)}. It was killed (out of memory?) or has a "
+                f"defect; see {self._checkout.log(stage)}"
+            )
         )
 
     def _full(self, error: Exception) -> BadInput | None:

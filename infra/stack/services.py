@@ -8,11 +8,11 @@ from infra.stack.service import Service
 
 
 def services_in(folder: Path) -> list[Service]:
-    """The services of the stack in `folder`: all six, or the worker alone where the others are somewhere else."""
+    """The services of the stack in `folder`: all of them, or workers alone where the others are somewhere else."""
     stack, where = Stack.at(folder), addresses.read(folder)
     if where.external:
         auth = where.prefect_api_auth_string
-        return [worker.service(folder.parent, str(where.prefect_api_url), auth.get_secret_value() if auth else None)]
+        return worker.services(folder.parent, str(where.prefect_api_url), auth.get_secret_value() if auth else None)
     own = [each.service(stack) for each in (postgres, seaweedfs, mlflow_server, prefect_server, hints)]
     prefect = prefect_server.api(stack), prefect_server.auth(stack)
-    return [*own, worker.service(folder.parent, *prefect, after=(prefect_server.NAME,))]
+    return [*own, *worker.services(folder.parent, *prefect, after=(prefect_server.NAME,))]

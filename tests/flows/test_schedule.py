@@ -100,7 +100,7 @@ def test_the_deployment_is_made_once_and_follows_the_newest_words(
 
 def test_a_schedule_goes_to_the_pool_that_it_names(prefect_server: str, scheduled: Path, source: Path) -> None:
     made = schedule(scheduled, source, "0 2 * * *", "--pool", "cpu")
-    assert (made["work pool"], made["next"]) == ("cpu", "have a worker poll cpu")
+    assert (made["work pool"], made["next"]) == ("cpu", "run `nightreel worker --pool cpu`")
     (deployment,) = deployments(prefect_server)
     assert deployment["work_pool_name"] == "cpu"
     schedule(scheduled, source, "0 2 * * *")

@@ -1,0 +1,124 @@
+"""Two Prefect workers on two machines take the same night: one publishes."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.settings import Settings
+from infra.stack import prefect_server
+from infra.stack.layout import Stack
+from infra.stack.service import asked
+from infra.stores import open_store
+from lineage.lease import Leases
+from lineage.ledger import Ledger
+from tests.flows.end_state import home_of, processes_in
+from tests.flows.on_stack import on_stack
+from tests.flows.project import LAST_DAY, printed, run_cli, said
+from tests.flows.test_up import services_of
+from tests.lineage.test_keys import private_pem
+from tests.lineage.test_signing import SIGNER
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+LATER = {"NIGHTREEL_LEASE_SECONDS": "5", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+
+
+@pytest.fixture
+def machines(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, Stack, tuple[Path, Path]]]:
+    """A checkout, its stack, and the homes of two machines with a worker each in the same work pool."""
+    (tmp_path / "key.pem").write_text(private_pem(SIGNER.key))
+    shared = LATER | {"NIGHTREEL_SIGNING_KEY": str(tmp_path / "key.pem"), "NIGHTREEL_ACTOR": "tests"}
+    for name, value in shared.items():
+        monkeypatch.setenv(name, value)
+    with on_stack(template, tmp_path) as (project, stack):
+        second = services_of(project) | shared | {"NIGHTREEL_HOME": str(tmp_path / "second")}
+        printed(project, "up", "--external", env=second)
+        try:
+            yield project, stack, (home_of(project), tmp_path / "second")
+        finally:
+            done = run_cli(project, "down", env=second)
+            assert done.returncode == 0, said(done)
+
+
+def test_of_two_workers_at_the_same_night_one_publishes(
+    machines: tuple[Path, Stack, tuple[Path, Path]], source: Path
+) -> None:
+    project, stack, homes = machines
+    words = ("--source", "files", "--path", str(source), "--set", "validation.max_age_days=100000")
+    printed(project, "schedule", "--cron", "0 2 * * *", *words)
+    deployment = _unlimited(stack)
+    store = open_store("s3://nightreel/store", Settings(home=homes[0]))
+    first = _start(stack, deployment)
+    until(lambda: any(store.keys("manifests/")))  # judged and published, not yet live
+    (there,) = (home for home in homes if processes_in(home / "runs"))
+    frozen = _machine(there)
+    for process in frozen:
+        process.suspend()
+    try:
+        second = _start(stack, deployment)
+        assert _ended(stack, second) == "COMPLETED"
+        (entry,) = Ledger(store, "files").entries()
+    finally:
+        for process in reversed(frozen):
+            process.resume()
+    assert _ended(stack, first) == "FAILED"
+    assert "LostLease" in _ask(stack, f"flow_runs/{first}")["state"]["message"]
+    assert [each.release for each in Ledger(store, "files").entries()] == [entry.release]
+    assert entry.fence == Leases(store, "files").newest().token
+    (other,) = set(homes) - {there}
+    assert [path.name for path in (other / "runs").iterdir()] == [entry.run]
+
+
+def _machine(home: Path) -> list[psutil.Process]:
+    """The worker of the machine at `home`, first, and all that it has started."""
+    night = psutil.Process(next(iter(processes_in(home / "runs"))))
+    worker = next(each for each in night.parents() if each.cmdline()[-2:] == ["--pool", "nightreel"])
+    return [worker, *worker.children(recursive=True)]
+
+
+def _ask(stack: Stack, path: str, content: object = None) -> Any:
+    told = asked(f"{prefect_server.api(stack)}/{path}", prefect_server.auth(stack), content)
+    assert told is not None, path
+    return json.loads(told)
+
+
+def _unlimited(stack: Stack) -> str:
+    """A deployment of the night that has no clock, and of which Prefect lets two runs be at work; its id."""
+    night = _ask(stack, "deployments/name/nightly/nightly-files")
+    parts = ("flow_id", "entrypoint", "path", "pull_steps", "work_pool_name")
+    request = night["parameters"]["request"] | {"as_of": str(LAST_DAY)}
+    made = {name: night[name] for name in parts} | {"name": "twice", "parameters": {"request": request}}
+    for each in _ask(stack, "deployments/filter", {}):  # nothing else is to come into the test
+        _ask_nothing(stack, f"deployments/{each['id']}/pause_deployment")
+    return str(_ask(stack, "deployments/", made)["id"])
+
+
+def _ask_nothing(stack: Stack, path: str) -> None:
+    assert asked(f"{prefect_server.api(stack)}/{path}", prefect_server.auth(stack), {}) is not None
+
+
+def _start(stack: Stack, deployment: str) -> str:
+    return str(_ask(stack, f"deployments/{deployment}/create_flow_run", {})["id"])
+
+
+def _ended(stack: Stack, run: str) -> str:
+    def state() -> str:
+        return str(_ask(stack, f"flow_runs/{run}")["state"]["type"])
+
+    until(lambda: state() in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"))
+    return state()
+
+
+def until(done: Callable[[], object]) -> None:
+    """Wait until `done`, for five minutes at most."""
+    deadline = time.monotonic() + 300
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
