@@ -146,6 +146,7 @@ def test_an_approval_whose_process_was_killed_is_carried_out(project: Path) -> N
     assert (found.what, live.head.by, live.head.seq) == ("finished", "ada", 1)
 
 
+@pytest.mark.slow
 def test_the_same_challenger_waits_on_and_a_newer_one_supersedes_it(project: Path, source: Path) -> None:
     assert _night(project, source, 100)["status"] == "waiting"
     live = Live.open(None)
@@ -165,6 +166,7 @@ def test_the_same_challenger_waits_on_and_a_newer_one_supersedes_it(project: Pat
     assert _states(live) == ["superseded", "released"]
 
 
+@pytest.mark.slow
 def test_a_verdict_against_what_is_not_live_any_more_is_not_approved(project: Path, source: Path) -> None:
     other = retrain(project, source, "--set", "train.itemknn.neighbours=40")  # a night that asks nobody
     assert (other["status"], other["seq"]) == ("released", 1)

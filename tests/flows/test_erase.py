@@ -19,7 +19,7 @@ from tests.flows.end_state import home_of
 from tests.flows.project import LAST_DAY, last_json, make_source, retrain, run_cli, said, start_cli
 from tests.infra.servers import S3Server
 
-pytestmark = pytest.mark.timeout(1800)  # six nights and a dozen commands
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # six nights and a dozen commands
 VIEWER = "-".join(("viewer", "to", "forget", "7f3a"))  # in no file of code, which the runs commit
 UNHEARD = "v-whose-only-row-is-faulty"
 FUTURE = 4_000_000_000
@@ -116,7 +116,7 @@ def _holds(path: Path) -> bool:
     return any(VIEWER in table[name].cast(pl.String) for name in table.columns if table[name].dtype == pl.String)
 
 
-@pytest.fixture(scope="module", params=["folders", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["folders", "s3"])
 def history(
     request: pytest.FixtureRequest, template: Path, prefect_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> History:

@@ -23,7 +23,7 @@ from tests.flows.end_state import git, home_of, query
 from tests.flows.project import LAST_DAY, last_json, make_source, retrain, run_cli, said, start_cli
 from tests.infra.servers import S3Server
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 DAYS = 5
 HELD, GONE, BEFORE, LIVE = range(4)
 OTHER = "--set=name=other"
@@ -117,7 +117,7 @@ def _key(md5: str) -> str:
     return f"files/md5/{md5[:2]}/{md5[2:]}"
 
 
-@pytest.fixture(scope="module", params=["folders", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["folders", "s3"])
 def history(
     request: pytest.FixtureRequest, template: Path, prefect_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> History:

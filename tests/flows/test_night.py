@@ -154,6 +154,7 @@ def test_a_challenger_that_breaks_a_bound_is_refused_and_the_live_release_stays(
     assert "cannot go live: its verdict is refused" in " ".join(denied.stderr.split())
 
 
+@pytest.mark.slow
 def test_a_re_ranked_release_is_judged_as_it_is_served_the_night_after_too(finished, source):
     on = retrain(finished.project, source, *_named("reranked", "rerank={diversity: 0.2, explore_slots: 1}"))
     off = retrain(finished.project, source, *_named("reranked", "train.itemknn.neighbours=31"))

@@ -78,6 +78,7 @@ def _stopped_before_it_is_live(project: Path, source: Path, *words: str, env=Non
     return slow
 
 
+@pytest.mark.slow
 def test_who_loses_a_race_against_a_person_gates_again(project, source):
     home = home_of(project)
     for count in (20, 60):

@@ -17,6 +17,7 @@ RANKER = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_ranker_goes_live_answers_and_is_rebuilt_bit_for_bit(project: Path, source: Path) -> None:
     outcome = retrain(project, source, *RANKER)
     assert (outcome["status"], outcome["challenger"]) == ("released", "multitask")

@@ -119,6 +119,7 @@ def test_a_night_that_keeps_the_live_model_brings_it_new_videos(live: Live) -> N
     assert (head.action, head.run) == ("refresh", outcome["run"])
 
 
+@pytest.mark.slow
 def test_what_a_person_rolled_back_from_is_not_brought_again(live: Live) -> None:
     live.add(*NEW)
     live.refresh()

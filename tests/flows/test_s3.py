@@ -195,6 +195,7 @@ def test_wrong_keys_are_one_sentence(night: Night, words: tuple[str, ...], tmp_p
     assert len(night.at.entries()) == 1
 
 
+@pytest.mark.slow
 def test_a_server_killed_midway_stops_the_night_and_its_return_ends_it(
     template: Path, source: Path, prefect_server: str, tmp_path: Path
 ) -> None:

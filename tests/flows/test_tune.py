@@ -133,6 +133,7 @@ def test_a_killed_search_ends_as_if_it_had_not_been(
     assert len(children(searched, answer["study"])) == len(answer["trials"])
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_is_tried_again_and_a_poor_one_is_pruned(searched: Path, source: Path) -> None:
     running = (
         "select 1 from trials join trial_intermediate_values using (trial_id) where state = 'RUNNING' and number = 1"

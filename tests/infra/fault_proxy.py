@@ -37,6 +37,8 @@ class FaultProxy:
 
     def close(self) -> None:
         """Take no further connections."""
+        with suppress(OSError):
+            self._door.shutdown(socket.SHUT_RDWR)  # ends the wait for the next one
         self._door.close()
 
     def _serve(self) -> None:

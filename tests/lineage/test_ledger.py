@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -195,10 +196,12 @@ def test_eight_racing_writers_leave_one_unbroken_chain_and_lose_no_entry(ledger:
 
 def append_forever(store_url: str, run: str) -> None:
     ledger = Ledger(open_store(store_url, Settings()), "movielens")
-    head, number = ledger.head(), 0
+    number = 0
     while True:
-        head = ledger.append(draft(number, run=run), after=head)
-        number += 1
+        # the last entry of one that was killed may still be on its way to the server
+        with suppress(LostRace):
+            ledger.append(draft(number, run=run), after=ledger.head())
+            number += 1
 
 
 def test_sigkill_leaves_no_torn_entry_and_the_next_writer_goes_on(ledger: Ledger, store_url: str) -> None:
@@ -206,13 +209,16 @@ def test_sigkill_leaves_no_torn_entry_and_the_next_writer_goes_on(ledger: Ledger
     for round_ in range(6):
         writer = spawn.Process(target=append_forever, args=(store_url, f"round {round_}"))
         writer.start()
-        while not (head := ledger.head()) or head.seq == before:
+        while not (head := ledger.head()) or head.run is None or not head.run.startswith(f"round {round_}"):
+            assert writer.is_alive()
             time.sleep(0.005)
         time.sleep(0.007 * round_)
         writer.kill()
         writer.join()
         entries = list(ledger.entries())
-        assert {entry.run and entry.run.rpartition("-")[0] for entry in entries[before:]} == {f"round {round_}"}
+        late, ours = f"round {round_ - 1}", f"round {round_}"
+        runs = [str(entry.run).rpartition("-")[0] for entry in entries[before:]]
+        assert runs in ([ours] * len(runs), [late] + [ours] * (len(runs) - 1))
         before = len(entries)
 
 

@@ -46,7 +46,8 @@ class TestSequenceModel(SequenceModelTests):
     fitted = staticmethod(fitted)
     killed_with: ClassVar = {}
 
-    @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)])
+    # the loop that decides is SASRec's, whose bytes are compared each time
+    @pytest.fixture(params=[pytest.param(jit, marks=pytest.mark.slow) for jit in (False, True)])
     def jit(self, request):
         return request.param
 

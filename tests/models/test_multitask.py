@@ -132,6 +132,7 @@ def test_a_training_that_goes_on_from_its_checkpoint_ends_as_one_never_stopped(t
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path):
     one, two = weights_of_two_processes("tests.models.test_multitask", tmp_path, epochs=2)
     assert one == two
