@@ -36,7 +36,8 @@ test: lint types deploy-check
 	$(BIN)/pytest -m "not slow" --ignore tests/infra/test_deploy.py --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m alone
 
 # Rewrites the lock from pyproject.toml; needs uv (`pip install uv`). The file names no registry.
 lock:

@@ -219,11 +219,14 @@ def worker(
     pool: Annotated[
         str | None, typer.Option(help="Prefect work pool; none means scheduled nights', `gpu` their training.")
     ] = None,
+    with_healthcheck: Annotated[
+        bool, typer.Option("--with-healthcheck", help="Answer GET /health at port 8080, for containers.")
+    ] = False,
 ) -> None:
     """Run scheduled nights as they come due, each in a process of its own, until interrupted."""
     from flows.run import run_worker
 
-    run_worker(pool)
+    run_worker(pool, healthcheck=with_healthcheck)
 
 
 @app.command()

@@ -72,7 +72,7 @@ def reproduce(stage: str, pipeline: Pipeline, checkout: Checkout, go_on: Callabl
     if ended.is_cancelled():
         raise Refused(f"Step {stage} was cancelled in the pool {GPU}.")
     if ended.is_completed():
-        return True
+        return pipeline.said(stage) > before
     get_run_logger().warning("lost in the pool %s, so it runs here: %s", GPU, ended.message)
     with locked(checkout.gpu_lock):  # whoever takes it up there after all then finds the work done
         return pipeline.reproduce(stage)
@@ -108,7 +108,7 @@ def _ended(client: SyncPrefectClient, asked: FlowRun, checkout: Checkout, go_on:
     alive = time.monotonic()
     while time.monotonic() - alive < SILENT_SECONDS:
         go_on()
-        with suppress(httpx.TransportError):  # a server that starts again
+        with suppress(httpx.HTTPError):  # a server that starts again
             state = cast("State[Any]", client.read_flow_run(asked.id).state)
             if state.is_final():
                 return state
@@ -118,6 +118,6 @@ def _ended(client: SyncPrefectClient, asked: FlowRun, checkout: Checkout, go_on:
             alive = time.monotonic()
         time.sleep(POLL_SECONDS)
     lost: State[Any] = Crashed(message=f"nobody was at work on it for {SILENT_SECONDS:.0f} s")
-    with suppress(httpx.TransportError):
+    with suppress(httpx.HTTPError):
         client.set_flow_run_state(asked.id, lost, force=True)
     return lost

@@ -213,9 +213,9 @@ def make_schedule(
         return schedule.make_schedule(cron, request, pool=pool or POOL, events=events)
 
 
-def run_worker(pool: str | None) -> None:
+def run_worker(pool: str | None, *, healthcheck: bool) -> None:
     """Run what is due in a work pool, by default that of scheduled nights, until interrupted."""
     _prefect_ready()
     from flows import schedule
 
-    schedule.run_worker(pool or POOL)
+    schedule.run_worker(pool or POOL, healthcheck=healthcheck)

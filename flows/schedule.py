@@ -105,7 +105,7 @@ def _filled(described: Any, known: Mapping[str, Any]) -> Any:
     return BRACES.sub(lambda found: str(known[found[1]]), described)
 
 
-def run_worker(pool: str) -> None:
+def run_worker(pool: str, *, healthcheck: bool) -> None:
     """Run what is due in `pool` until interrupted, in the pool `gpu` steps of nights too.
 
     With no Prefect server set, one is started on loopback and stopped again.
@@ -117,7 +117,7 @@ def run_worker(pool: str) -> None:
         if pool == GPU:
             os.environ["NIGHTREEL_HOME"] = str(Settings().home_dir)  # steps start outside of any checkout
             offer_steps()
-        asyncio.run(_work(pool))
+        asyncio.run(_work(pool, healthcheck))
 
 
 async def _make_pool(pool: str) -> None:
@@ -128,12 +128,12 @@ async def _make_pool(pool: str) -> None:
             return
 
 
-async def _work(pool: str) -> None:
+async def _work(pool: str, healthcheck: bool) -> None:
     from prefect.workers.process import ProcessWorker
 
     # two networks would fight over one GPU
     async with ProcessWorker(work_pool_name=pool, limit=1 if pool == GPU else None) as worker:
-        await worker.start()
+        await worker.start(with_healthcheck=healthcheck)
 
 
 @contextmanager

@@ -184,6 +184,7 @@ def test_a_verdict_against_what_is_not_live_any_more_is_not_approved(project: Pa
     assert len(live.approvals.all()) == 1 + (again["status"] == "waiting")
 
 
+@pytest.mark.slow
 def test_a_request_lapses(project: Path, source: Path) -> None:
     soon = _night(project, source, 60, "--set", "gate.approval_hours=0.0000001")
     assert soon["status"] == "waiting"

@@ -21,7 +21,7 @@ from tests.infra.stacks import watching
 
 log = logging.getLogger(__name__)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(3600)]
 
 NIGHTS, DAYS = 50, 150  # each night knows a hundred days and more, so that a day does not change much
 EARLY, LATE = slice(5, 15), slice(-10, None)

@@ -136,6 +136,7 @@ def test_the_verdict_is_an_artifact_in_prefect(finished, prefect_server):
     assert found[finished.outcome["run"]].startswith("## itemknn passed against popularity")
 
 
+@pytest.mark.slow
 def test_a_challenger_that_breaks_a_bound_is_refused_and_the_live_release_stays(finished, source):
     released = retrain(finished.project, source, *_named("bounded"))
     bound = "gate={margin: 0.05, slice_margin: 0.5, max_megabytes: 0.001}"

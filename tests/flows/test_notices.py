@@ -73,6 +73,7 @@ def test_data_that_strayed_blocks_the_night_and_says_how_far(told: Path, source:
     assert blocked["text"].startswith("files: Refused: The data is not fit to train on: drift_hour must be")
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_and_a_night_does_not_depend_on_who_is_told(
     told: Path, source: Path, mailbox: Collector
 ) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.stack.service import asked
 from tests.flows.end_state import entries, home_of, processes_in
 from tests.flows.project import COMMAND, cli_environment, night_words, retrain, start_cli
 from tests.flows.test_schedule import ask
 from tests.flows.test_tune import SASREC
+from tests.infra.servers import free_ports
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -27,17 +29,20 @@ TRAINS, STEP = "tasks.train sasrec", "prefect.engine"
 def trained(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[Path]:
     """A project whose nights find a worker of the pool `gpu`."""
     project = Path(shutil.copytree(template, tmp_path_factory.mktemp("pools") / "project"))
+    (port,) = free_ports(1)
+    env = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}
     with (project.parent / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
-            [*COMMAND, "worker", "--pool", "gpu"],
+            [*COMMAND, "worker", "--pool", "gpu", "--with-healthcheck"],
             cwd=project,
-            env=cli_environment(project, {"PREFECT_WORKER_QUERY_SECONDS": "1"}),
+            env=cli_environment(project, env),
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     try:
         until(lambda: _pool(prefect_server) == "READY")
+        until(lambda: asked(f"http://127.0.0.1:{port}/health", None) is not None)
         yield project
     finally:
         os.killpg(worker.pid, signal.SIGKILL)
