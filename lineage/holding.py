@@ -89,7 +89,7 @@ def holding(
         waits_for: whether to wait for whom the lease is with.
 
     Raises:
-        Busy: it is with somebody who is not waited for.
+        Busy: it is with somebody who is not waited for, and who lives: on this machine, or heard of while this looks.
     """
     folder, lock = settings.home_dir / "leases" / leases.name, f"{uuid.uuid4().hex}.lock"
     holder = f"{settings.who} on {socket.gethostname()} (process {os.getpid()})"
@@ -131,9 +131,10 @@ def _ended(
         if newest is None or not newest.held or _is_dead(folder / newest.lock):
             return newest
         if newest != seen:
-            if seen is None or newest.token != seen.token:
-                if not waits_for(newest):
-                    raise Busy(f"The lease of {leases.name} is with {newest.described()}.")
+            heard = seen is not None and newest.token == seen.token
+            if (heard or (folder / newest.lock).exists()) and not waits_for(newest):
+                raise Busy(f"The lease of {leases.name} is with {newest.described()}.")
+            if not heard:
                 told(f"waiting for the lease of {leases.name}, which is with {newest.described()}")
             seen, since = newest, time.monotonic()
         if asked - since > newest.seconds:

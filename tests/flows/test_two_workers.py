@@ -25,7 +25,8 @@ from tests.lineage.test_signing import SIGNER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-LATER = {"NIGHTREEL_LEASE_SECONDS": "5", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+LEASE_SECONDS = 5
+LATER = {"NIGHTREEL_LEASE_SECONDS": str(LEASE_SECONDS), "PREFECT_WORKER_QUERY_SECONDS": "1"}
 
 
 @pytest.fixture
@@ -62,14 +63,16 @@ def test_of_two_workers_at_the_same_night_one_publishes(
     for process in frozen:
         process.suspend()
     try:
+        time.sleep(LEASE_SECONDS + 1)  # before that, the second one says that the night is at work, and is skipped
         second = _start(stack, deployment)
-        assert _ended(stack, second) == "COMPLETED"
+        state = _ended(stack, second)
+        assert state["name"] == "Completed", state
         (entry,) = Ledger(store, "files").entries()
     finally:
         for process in reversed(frozen):
             process.resume()
-    assert _ended(stack, first) == "FAILED"
-    assert "LostLease" in _ask(stack, f"flow_runs/{first}")["state"]["message"]
+    state = _ended(stack, first)
+    assert (state["type"], "LostLease" in state["message"]) == ("FAILED", True), state
     assert [each.release for each in Ledger(store, "files").entries()] == [entry.release]
     assert entry.fence == Leases(store, "files").newest().token
     (other,) = set(homes) - {there}
@@ -108,11 +111,15 @@ def _start(stack: Stack, deployment: str) -> str:
     return str(_ask(stack, f"deployments/{deployment}/create_flow_run", {})["id"])
 
 
-def _ended(stack: Stack, run: str) -> str:
-    def state() -> str:
-        return str(_ask(stack, f"flow_runs/{run}")["state"]["type"])
+def _ended(stack: Stack, run: str) -> dict[str, Any]:
+    """The state in which a run ends."""
 
-    until(lambda: state() in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"))
+    def state() -> dict[str, Any]:
+        found = _ask(stack, f"flow_runs/{run}")["state"]
+        assert isinstance(found, dict)
+        return found
+
+    until(lambda: state()["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"))
     return state()
 
 

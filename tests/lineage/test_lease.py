@@ -202,6 +202,13 @@ def test_one_that_is_not_renewed_is_taken_over_after_its_time(hold: Hold, store:
     assert told[1] == f"nothing was heard of bo on an other machine for {SECONDS} s: taking its lease over"
 
 
+def test_who_does_not_wait_takes_over_from_one_that_is_not_heard_of(hold: Hold, store: ObjectStore) -> None:
+    leases = Leases(store, "movielens")
+    assert leases.claim(None, holder="bo elsewhere", lock="none.lock", work="the night", seconds=SECONDS)
+    with hold("a", waits=False) as held:
+        assert held.token == 2
+
+
 def test_one_whose_holder_died_here_is_taken_over_at_once(hold: Hold, store: ObjectStore, tmp_path: Path) -> None:
     folder = tmp_path / "a/leases/movielens"
     leases = Leases(store, "movielens")
