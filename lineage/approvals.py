@@ -87,11 +87,11 @@ class Approvals:
     def all(self) -> list[Asked]:
         """Every request, oldest first. Raises `Refused` that names one which is not as it was signed."""
         keys = [key for key in self._books.store.keys(self._folder) if key.endswith(".request.json")]
-        return [self._read(key, REQUEST_TYPE, Asked) for key in keys]
+        return [self._request(key) for key in keys]
 
     def get(self, seq: int) -> Asked:
         """The request of this number. Raises `Missing`, or `Refused` when it is not as it was signed."""
-        return self._read(f"{self._folder}{seq:08d}.request.json", REQUEST_TYPE, Asked)
+        return self._request(f"{self._folder}{seq:08d}.request.json")
 
     def ask(self, asked: Asked) -> Asked:
         """Store a request under the next free number, which it is given; of two that race, one is the newer."""
@@ -120,6 +120,13 @@ class Approvals:
         standing = self.decision(asked)
         assert standing is not None  # nothing is ever removed
         return standing
+
+    def _request(self, key: str) -> Asked:
+        """A request from where it stands: a copy under another number would make an old one the newest."""
+        asked = self._read(key, REQUEST_TYPE, Asked)
+        if (asked.name, self._key(asked, "request")) != (self._books.name, key):
+            raise Refused(f"{key} is request {asked.seq} of {asked.name}, which does not belong there.")
+        return asked
 
     def _key(self, asked: Asked, kind: str) -> str:
         return f"{self._folder}{asked.seq:08d}.{kind}.json"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.errors import Refused
 from infra.settings import Settings
 from lineage.approvals import Approvals
 from lineage.books import Books
@@ -42,6 +43,19 @@ def test_a_request_that_is_missing(books: Books, folder: Path) -> None:
     (folder / "00000002.request.json").unlink()
     ((what, fault),) = faults(books)
     assert (what, "approvals/reel/00000002.request.json" in fault) == ("00000002", True)
+
+
+def test_a_request_that_stands_under_another_number(books: Books, folder: Path) -> None:
+    (folder / "00000004.request.json").write_bytes((folder / "00000001.request.json").read_bytes())
+    copied = "approvals/reel/00000004.request.json is request 1 of reel, which does not belong there."
+    assert faults(books) == [("00000004", copied)]
+    with pytest.raises(Refused, match="which does not belong there"):
+        Approvals(books).all()
+
+
+def test_a_made_up_number_makes_no_long_search(books: Books, folder: Path) -> None:
+    (folder / "99999999.decision.json").write_text("{}", encoding="utf-8")
+    assert [what for what, _ in faults(books)] == ["00000004", "99999999"]
 
 
 def test_a_decision_that_is_about_another_request(books: Books, folder: Path) -> None:
