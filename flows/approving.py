@@ -1,6 +1,6 @@
 """A challenger that waits for a person: asked for, approved, rejected, and carried out by the ledger's protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from flows.going_live import make_live
@@ -56,12 +56,16 @@ def ask(draft: Draft, live: Live, *, after: Entry | None) -> Asked:
 
 def state(asked: Asked, live: Live) -> State:
     """What has become of a request."""
+    return _state(asked, live.approvals.all(), live)
+
+
+def _state(asked: Asked, every: Sequence[Asked], live: Live) -> State:
     head = live.ledger.head()
     since = [live.ledger.get(seq) for seq in range(asked.after + 1, head.seq + 1 if head else 1)]
     return state_of(
         asked,
         live.approvals.decision(asked),
-        newest=live.approvals.all()[-1].seq == asked.seq,
+        newest=every[-1].seq == asked.seq,
         since=since,
         champion=trained_release(head.release, live.books) if head else None,
     )
@@ -69,8 +73,8 @@ def state(asked: Asked, live: Live) -> State:
 
 def waiting(live: Live) -> Asked | None:
     """The request that waits for a person now, if any."""
-    newest = live.approvals.all()[-1:]
-    return next((asked for asked in newest if state(asked, live) == "waiting"), None)
+    every = live.approvals.all()
+    return every[-1] if every and _state(every[-1], every, live) == "waiting" else None
 
 
 def request_for(version: str, live: Live) -> Asked | None:

@@ -1,20 +1,14 @@
 """One step of a night, in the work pool `gpu`; it lives no longer than the night that asked for it."""
 
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from prefect import flow, get_run_logger
 
 from flows.relay import relayed
 from infra.checkout import Checkout, is_at_work
 from infra.errors import Refused
 from infra.locks import locked
+from infra.orphans import ending_unless
 from infra.pipeline import pipeline_of
 from infra.settings import Settings
-
-POLL_SECONDS = 0.2
 
 
 @flow(name="step", persist_result=False)
@@ -31,26 +25,9 @@ def step(run: str, stage: str) -> bool:
     if folder.parent.resolve() != settings.home_dir / "runs" or not folder.is_dir() or not is_at_work(folder):
         raise Refused(f"No night is at work on the run {run}.")
     with (
-        _while_at_work(checkout),
+        ending_unless(lambda: is_at_work(folder)),
         locked(checkout.gpu_lock),
         relayed(checkout.log(stage), get_run_logger()),
         pipeline_of(checkout, settings) as pipeline,
     ):
         return pipeline.reproduce(stage)
-
-
-@contextmanager
-def _while_at_work(checkout: Checkout) -> Iterator[None]:
-    """End this process, and with it its steps, as soon as the night has let go of its run."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(POLL_SECONDS):
-            if not is_at_work(checkout.folder):
-                os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()

@@ -113,8 +113,8 @@ def run_worker(pool: str, *, healthcheck: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service that is stopped ends as by Ctrl-C
     # Prefect's worker answers an interrupt with the trace of whatever it was waiting for
     with suppress(KeyboardInterrupt, asyncio.CancelledError), _server():
-        asyncio.run(_make_pool(pool))
         if pool == GPU:
+            asyncio.run(_make_pool(pool))
             os.environ["NIGHTREEL_HOME"] = str(Settings().home_dir)  # steps start outside of any checkout
             offer_steps()
         asyncio.run(_work(pool, healthcheck))

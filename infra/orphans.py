@@ -7,8 +7,7 @@ next start of the run awaits.
 
 import os
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,22 +27,32 @@ def tied_to_owner() -> Iterator[None]:
         yield
         return
     pid, _, lock = owner.partition(":")
-    threading.Thread(target=_watch, args=(int(pid),), daemon=True).start()
-    with locked(Path(lock), shared=True):
+    with ending_unless(lambda: _alive(int(pid))), locked(Path(lock), shared=True):
         if not _alive(int(pid)):  # killed while this process was starting, so the next start of the run may be at work
             os._exit(1)
         yield
 
 
+@contextmanager
+def ending_unless(wanted: Callable[[], bool]) -> Iterator[None]:
+    """End this process at once, and with it its own steps, when it is not `wanted` any more while the block runs."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            if not wanted():
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
 def owner_variable(step_lock: Path) -> dict[str, str]:
     """The environment variable that ties the steps that this process starts to it."""
     return {OWNER: f"{os.getpid()}:{step_lock}"}
-
-
-def _watch(pid: int) -> None:
-    while _alive(pid):
-        time.sleep(POLL_SECONDS)
-    os._exit(1)
 
 
 def _alive(pid: int) -> bool:
