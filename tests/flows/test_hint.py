@@ -4,13 +4,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infra.registry import REFUSED, Registry
 from infra.settings import Settings
-from infra.stack import hints, mlflow_server, prefect_server, supervisor
+from infra.stack import hints, mlflow_server, supervisor
 from infra.stack.credentials import USER
 from infra.stack.layout import Stack, made_in
 from infra.stack.service import asked
@@ -18,7 +17,7 @@ from infra.stores import open_store
 from lineage.ledger import Entry, Ledger
 from tests.flows.end_state import home_of
 from tests.flows.project import retrain, run_cli, said
-from tests.infra.stacks import end, wait_until
+from tests.infra.stacks import ask_prefect, end, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -50,7 +49,7 @@ def registry(project: Path) -> Registry:
 
 def _deploy(project: Path) -> None:
     """The deployment that the reconciler is polled by, without its clock: only hints start it here."""
-    flow = _ask(project, "flows/", {"name": hints.FLOW})["id"]
+    flow = ask_prefect(_stack(project), "flows/", {"name": hints.FLOW})["id"]
     wanted = {
         "name": "by-hint",
         "flow_id": flow,
@@ -59,14 +58,7 @@ def _deploy(project: Path) -> None:
         "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(project)}}],
         "parameters": {"root": str(project)},
     }
-    _ask(project, "deployments/", wanted)
-
-
-def _ask(project: Path, path: str, content: object) -> Any:
-    stack = _stack(project)
-    answer = asked(f"{prefect_server.api(stack)}/{path}", prefect_server.auth(stack), content)
-    assert answer is not None, path
-    return json.loads(answer)
+    ask_prefect(_stack(project), "deployments/", wanted)
 
 
 def _stack(project: Path) -> Stack:

@@ -4,8 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,11 +16,13 @@ from tests.flows.project import COMMAND, cli_environment, night_words, retrain, 
 from tests.flows.test_schedule import ask
 from tests.flows.test_tune import SASREC
 from tests.infra.servers import free_ports
+from tests.infra.stacks import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
 CANDIDATES = ("--set", "candidates=[popularity,sasrec]", *SASREC)
 LONG = ("--set", "train.sasrec.epochs=100000", "--set", "train.sasrec.patience=100000")
+STEP_SECONDS = 120
 TRAINS, STEP = "tasks.train sasrec", "prefect.engine"
 
 
@@ -41,20 +42,12 @@ def trained(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_se
             start_new_session=True,
         )
     try:
-        until(lambda: _pool(prefect_server) == "READY")
-        until(lambda: asked(f"http://127.0.0.1:{port}/health", None) is not None)
+        wait_until(lambda: _pool(prefect_server) == "READY", seconds=STEP_SECONDS)
+        wait_until(lambda: asked(f"http://127.0.0.1:{port}/health", None) is not None, seconds=STEP_SECONDS)
         yield project
     finally:
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
-
-
-def until(done: Callable[[], object]) -> None:
-    """Wait until `done`, for two minutes at most."""
-    deadline = time.monotonic() + 120
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _pool(server: str) -> str | None:
@@ -98,7 +91,7 @@ def test_what_a_step_says_when_it_fails_there_is_the_nights(trained: Path, sourc
 @pytest.mark.slow
 def test_a_step_that_is_killed_there_runs_in_the_night(trained: Path, source: Path, prefect_server: str) -> None:
     night = start_cli(trained, *night_words(source, *CANDIDATES, "--set", "train.sasrec.dim=12"))
-    until(lambda: _at_work(trained))
+    wait_until(lambda: _at_work(trained), seconds=STEP_SECONDS)
     for process in _run_of(min(_at_work(trained))):
         process.kill()
     assert night.wait(timeout=300) in (0, 1), _log(trained)[-4000:]
@@ -116,8 +109,8 @@ def _run_of(pid: int) -> list[psutil.Process]:
 def test_a_step_ends_with_the_night_that_asked_for_it(trained: Path, source: Path) -> None:
     before = entries(home_of(trained))
     night = start_cli(trained, *night_words(source, *CANDIDATES, *LONG))
-    until(lambda: _at_work(trained))
+    wait_until(lambda: _at_work(trained), seconds=STEP_SECONDS)
     night.kill()
     assert night.wait() == -signal.SIGKILL
-    until(lambda: not _at_work(trained))
+    wait_until(lambda: not _at_work(trained), seconds=STEP_SECONDS)
     assert entries(home_of(trained)) == before

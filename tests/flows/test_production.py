@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from lineage.ledger import Entry, Ledger
 from tests.flows.end_state import home_of, processes_in
 from tests.flows.project import SMALL, make_project, printed, run_cli, said
 from tests.flows.test_replay import KUAIRAND
-from tests.infra.stacks import end, pid_of
+from tests.infra.stacks import end, pid_of, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -96,14 +96,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 end(process)
 
 
-def until(done: Callable[[], bool]) -> None:
-    """Wait until `done`, at most as long as a night may take."""
-    deadline = time.monotonic() + NIGHT_SECONDS
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def test_three_nights_an_approval_and_a_restart(site: Site) -> None:
     registry, nights = Registry(site.settings, RECOMMENDER), []
     for day in ("2022-04-08", "2022-04-09", "2022-04-10"):
@@ -114,7 +106,7 @@ def test_three_nights_an_approval_and_a_restart(site: Site) -> None:
             registry.tag_version(waiting, {"nightreel.approval": "approved: it may go live"})
             # MLflow's hint may have started the reconciler already: then this run is one too many
             assert site.ended(site.start(f"{RECONCILE}-kuairand")) in ("COMPLETED", "CANCELLED")
-            until(lambda expected=waiting: registry.alias("champion") == expected)  # type: ignore[misc]
+            wait_until(lambda expected=waiting: registry.alias("champion") == expected, seconds=NIGHT_SECONDS)  # type: ignore[misc]
     entries = site.ledger()
     assert entries
     assert {entry.action for entry in entries} == {"release"}
@@ -150,7 +142,7 @@ def test_a_night_whose_service_is_killed_ends_right_or_says_why_and_goes_on(site
     name, before = f"killed-{service}", logs_of_validation(site)
     asked_for = {"as_of": "2022-04-08", "overrides": [f"name={name}", "gate.approval=none"]}
     night = site.start("nightly/nightly-kuairand", **asked_for)
-    until(lambda: bool(logs_of_validation(site) - before))
+    wait_until(lambda: logs_of_validation(site) - before, seconds=NIGHT_SECONDS)
     killed = pid_of(site.stack, service)
     assert killed is not None
     os.kill(killed, signal.SIGKILL)

@@ -1,8 +1,7 @@
 """Two Prefect workers on two machines take the same night: one publishes."""
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import psutil
 import pytest
 
 from infra.settings import Settings
-from infra.stack import prefect_server
 from infra.stack.layout import Stack
-from infra.stack.service import asked
 from infra.stores import open_store
 from lineage.lease import Leases
 from lineage.ledger import Ledger
@@ -20,12 +17,14 @@ from tests.flows.end_state import home_of, processes_in
 from tests.flows.on_stack import on_stack
 from tests.flows.project import LAST_DAY, printed, run_cli, said
 from tests.flows.test_up import services_of
+from tests.infra.stacks import ask_prefect, wait_until
 from tests.lineage.test_keys import private_pem
 from tests.lineage.test_signing import SIGNER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-LEASE_SECONDS = 5
+LEASE_SECONDS, NIGHT_SECONDS = 5, 300
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 LATER = {"NIGHTREEL_LEASE_SECONDS": str(LEASE_SECONDS), "PREFECT_WORKER_QUERY_SECONDS": "1"}
 
 
@@ -57,7 +56,7 @@ def test_of_two_workers_at_the_same_night_one_publishes(
     deployment = _unlimited(stack)
     store = open_store("s3://nightreel/store", Settings(home=homes[0]))
     first = _start(stack, deployment)
-    until(lambda: any(store.keys("manifests/")))  # judged and published, not yet live
+    wait_until(lambda: any(store.keys("manifests/")), seconds=NIGHT_SECONDS)  # judged and published, not yet live
     (there,) = (home for home in homes if processes_in(home / "runs"))
     frozen = _machine(there)
     for process in frozen:
@@ -86,46 +85,28 @@ def _machine(home: Path) -> list[psutil.Process]:
     return [worker, *worker.children(recursive=True)]
 
 
-def _ask(stack: Stack, path: str, content: object = None) -> Any:
-    told = asked(f"{prefect_server.api(stack)}/{path}", prefect_server.auth(stack), content)
-    assert told is not None, path
-    return json.loads(told)
-
-
 def _unlimited(stack: Stack) -> str:
     """A deployment of the night that has no clock, and of which Prefect lets two runs be at work; its id."""
-    night = _ask(stack, "deployments/name/nightly/nightly-files")
+    night = ask_prefect(stack, "deployments/name/nightly/nightly-files")
     parts = ("flow_id", "entrypoint", "path", "pull_steps", "work_pool_name")
     request = night["parameters"]["request"] | {"as_of": str(LAST_DAY)}
     made = {name: night[name] for name in parts} | {"name": "twice", "parameters": {"request": request}}
-    for each in _ask(stack, "deployments/filter", {}):  # nothing else is to come into the test
-        _ask_nothing(stack, f"deployments/{each['id']}/pause_deployment")
-    return str(_ask(stack, "deployments/", made)["id"])
-
-
-def _ask_nothing(stack: Stack, path: str) -> None:
-    assert asked(f"{prefect_server.api(stack)}/{path}", prefect_server.auth(stack), {}) is not None
+    for each in ask_prefect(stack, "deployments/filter", {}):  # nothing else is to come into the test
+        ask_prefect(stack, f"deployments/{each['id']}/pause_deployment")
+    return str(ask_prefect(stack, "deployments/", made)["id"])
 
 
 def _start(stack: Stack, deployment: str) -> str:
-    return str(_ask(stack, f"deployments/{deployment}/create_flow_run", {})["id"])
+    return str(ask_prefect(stack, f"deployments/{deployment}/create_flow_run", {})["id"])
 
 
 def _ended(stack: Stack, run: str) -> dict[str, Any]:
     """The state in which a run ends."""
 
     def state() -> dict[str, Any]:
-        found = _ask(stack, f"flow_runs/{run}")["state"]
+        found = ask_prefect(stack, f"flow_runs/{run}")["state"]
         assert isinstance(found, dict)
         return found
 
-    until(lambda: state()["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"))
+    wait_until(lambda: state()["type"] in ENDED, seconds=NIGHT_SECONDS)
     return state()
-
-
-def until(done: Callable[[], object]) -> None:
-    """Wait until `done`, for five minutes at most."""
-    deadline = time.monotonic() + 300
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -18,7 +18,7 @@ from infra.stores import open_store
 from lineage.lease import Leases
 from lineage.ledger import Ledger
 from tests.flows.end_state import git, home_of, processes_in
-from tests.flows.project import last_json, night_words, retrain, run_cli, said, start_cli
+from tests.flows.project import last_json, night_words, printed, retrain, run_cli, said, start_cli
 from tests.infra.stacks import end, wait_until
 from tests.lineage.test_keys import private_pem
 from tests.lineage.test_signing import SIGNER
@@ -45,15 +45,6 @@ def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def up(project: Path) -> dict[str, Any]:
     """What `nightreel up` printed in a project that had no stack."""
     return printed(project, "up")
-
-
-def printed(project: Path, *words: str, env: dict[str, str] | None = None) -> dict[str, Any]:
-    """The JSON of a command that ended well."""
-    done = run_cli(project, *words, "--json", env=env)
-    assert done.returncode == 0, said(done)
-    found = last_json(done.stdout)
-    assert isinstance(found, dict)
-    return found
 
 
 def stack_of(project: Path) -> Stack:

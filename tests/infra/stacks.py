@@ -1,17 +1,19 @@
 """A real stack of the six services in a folder, brought up and down without the command line."""
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from infra.settings import Settings
-from infra.stack import addresses, supervisor
+from infra.stack import addresses, prefect_server, supervisor
 from infra.stack.layout import Stack
-from infra.stack.service import Service
+from infra.stack.service import Service, asked
 from infra.stack.services import services_in
 
 WAIT_SECONDS = 60
@@ -78,9 +80,16 @@ def service_of(stack: Stack, name: str) -> Service:
     return next(each for each in services_in(stack.folder) if each.name == name)
 
 
-def wait_until(done: Callable[[], bool]) -> None:
+def wait_until(done: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> None:
     """Wait until `done`; fail when that takes too long."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def ask_prefect(stack: Stack, path: str, content: object = None) -> Any:
+    """What the stack's Prefect answers to a GET, or to a POST of `content`."""
+    told = asked(f"{prefect_server.api(stack)}/{path}", prefect_server.auth(stack), content)
+    assert told is not None, path
+    return json.loads(told)

@@ -88,7 +88,8 @@ class SequenceModelTests:
     def precision(self, request):
         return request.param
 
-    @pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.slow)])
+    # the loop that decides is SASRec's, whose bytes are compared each time
+    @pytest.fixture(params=[pytest.param(jit, marks=pytest.mark.slow) for jit in (True, False)])
     def jit(self, request):
         return request.param
 

@@ -46,11 +46,6 @@ class TestSequenceModel(SequenceModelTests):
     fitted = staticmethod(fitted)
     killed_with: ClassVar = {}
 
-    # the loop that decides is SASRec's, whose bytes are compared each time
-    @pytest.fixture(params=[pytest.param(jit, marks=pytest.mark.slow) for jit in (False, True)])
-    def jit(self, request):
-        return request.param
-
 
 def hide(whole, *, share, last_share, seed=0):
     return masked(whole, n_videos=12, share=share, last_share=last_share, rng=np.random.default_rng(seed))

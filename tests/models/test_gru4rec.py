@@ -33,11 +33,6 @@ class TestSequenceModel(SequenceModelTests):
     fitted = staticmethod(fitted)
     one_video_with: ClassVar = {"negatives": 3, "epochs": 1}
 
-    # the loop that decides is SASRec's, whose bytes are compared each time
-    @pytest.fixture(params=[pytest.param(jit, marks=pytest.mark.slow) for jit in (False, True)])
-    def jit(self, request):
-        return request.param
-
 
 def test_it_learns_what_follows_what_for_viewers_it_never_met(learnt):
     model, facts = learnt

@@ -49,6 +49,10 @@ class TestSequenceModel(SequenceModelTests):
     fitted = staticmethod(fitted)
     one_video_with: ClassVar = {}
 
+    @pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.slow)])
+    def jit(self, request):
+        return request.param
+
     @pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
     def precision(self, request):
         return request.param
