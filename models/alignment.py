@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backend import keras
+from models.backend import keras, repeatable
 from models.checkpoint import Checkpoint
 from models.components import PARTS, Components, Features, fit_components, unit
-from models.learning import digest_of, start, train, trained_on
+from models.learning import digest_of, train, trained_on
 from models.network_state import RepeatableModel, named_weights, set_named_weights
 from models.params import AlignmentParams
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
@@ -124,7 +124,7 @@ class Alignment:
 
     def start_from(self, clips: Sequence[Views], *, seed: int) -> None:
         """The space of `clips` and untrained heads: with frames, the mean of their components."""
-        start(seed)
+        repeatable(seed)
         self.components = fit_components(
             np.concatenate([view for clip in clips for view in clip.frames]), dim=self.params.dim
         )

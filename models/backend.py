@@ -51,7 +51,10 @@ __all__ = [
 
 
 def repeatable(seed: int) -> None:
-    """Seed every generator of the process, and have TensorFlow refuse operations that differ from run to run."""
+    """Seed every generator of the process, and have TensorFlow refuse operations that differ from run to run.
+
+    To be called before a network is built.
+    """
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

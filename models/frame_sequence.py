@@ -28,17 +28,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backend import array_of, keras
+from models.backend import array_of, keras, repeatable
 from models.checkpoint import Checkpoint
 from models.codebook import fit_codebook, nearest_code
 from models.components import PARTS, Components, Features, fit_components, unit
-from models.learning import (
-    digest_of,
-    shuffled,
-    start,
-    train,
-    trained_on,
-)
+from models.learning import digest_of, shuffled, train, trained_on
 from models.network_state import RepeatableModel, named_weights, set_named_weights
 from models.params import FrameSequenceParams
 from models.weights import WEIGHTS, load_arrays, load_config, save_weights
@@ -103,7 +97,7 @@ class FrameSequence:
             Diverged: loss or weights left the finite numbers.
             ValueError: no sequence is longer than a window, or there are too few frames for the space.
         """
-        start(seed)
+        repeatable(seed)
         params = self.params
         frames = np.concatenate(train_on)
         self.components = fit_components(frames, dim=params.dim)

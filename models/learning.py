@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backend import describe_device, memory_exhaustion_diverges, repeatable, software
+from models.backend import describe_device, memory_exhaustion_diverges, software
 from models.checkpoint import Checkpoint
 from models.network_state import compile_with_adam, reseed, take_up, training_state, weights_of
 from models.params import LoopParams
@@ -90,11 +90,6 @@ def trained_on(progress: Progress) -> dict[str, Any]:
     """What a training says of itself: device, software, epochs and the best of them."""
     told = {"device": describe_device(), "software": software()}
     return told | {"epochs": progress.epochs, "best_epoch": progress.best_epoch}
-
-
-def start(seed: int) -> None:
-    """Seed everything; to be called before a network is built."""
-    repeatable(seed)
 
 
 def shuffled(arrays: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, NDArray[Any]]:

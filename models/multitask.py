@@ -14,13 +14,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backend import grow_memory
+from models.backend import grow_memory, repeatable
 from models.calibration import Line
 from models.catalogue import recommender
 from models.checkpoint import Checkpoint
 from models.feature_columns import FeatureColumns
 from models.feedback import VideoFacts
-from models.learning import Progress, learning_key, shuffled, start, train, trained_on
+from models.learning import Progress, learning_key, shuffled, train, trained_on
 from models.multitask_examples import Examples, Newest, examples_of
 from models.multitask_judge import fit_lines, judged_lists, judged_tasks, units
 from models.multitask_network import FEATURES, TOLD, MultiTaskNetwork, combined, mean_loss
@@ -136,7 +136,7 @@ class MultiTask(TwoStage):
         truth, truth_of_judge = (_lined(scale, part.told) for part in (examples.learn, examples.judge))
         learn = {FEATURES: self._columns.rows(examples.learn.features), TOLD: truth}
         judge = self._columns.rows(examples.judge.features)
-        start(data.seed)
+        repeatable(data.seed)
         self._network = self._new_network()
         decides = [*learn.values(), judge, truth_of_judge]
         key = learning_key(self.NAME, self.params.model_dump(mode="json"), decides)

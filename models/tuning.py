@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from models.backend import keras
+from models.backend import keras, repeatable
 from models.checkpoint import Checkpoint
-from models.learning import Progress, start, train, trained_on
+from models.learning import Progress, train, trained_on
 from models.network_state import RepeatableModel, named_weights, weights_of
 from models.params import TunedParams
 
@@ -210,7 +210,7 @@ def tune(
     if not (len(goal.train) and len(goal.valid)):
         sizes = f"{len(goal.train)} and {len(goal.valid)}"
         raise ValueError(f"Each part must have texts, or frames, or pairs of them. Received: {sizes}")
-    start(seed)
+    repeatable(seed)
     head = goal.head(material.dim)
     progress = _fit_head(head, material, goal, params, seed)
     if params.mode == "frozen":
