@@ -26,7 +26,7 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Turn frames into features, with a pretrained model or your own."""
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
     from tasks.arrays import encode_frames
 
     facts = encode_frames(frames, model=model, out=out or frames.with_suffix(".features.npy"))
@@ -40,7 +40,7 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Rank features by their cosine to a history."""
-    from flows.view import show
+    from flows.views.printing import show
     from tasks.arrays import rank_features
 
     rows = rank_features(history, features, k=k)

@@ -20,9 +20,9 @@ Release = Annotated[str, typer.Argument(help="A release's id, or its first chara
 @audit.command("trace")
 def trace_release(release: Release, name: NameOption = None, as_json: Json = False) -> None:
     """Walk back from a release: ledger, verdict, model, run, commits, stages, snapshot, and each source file."""
-    from flows.audit_view import show_trace
     from flows.live import Live
-    from flows.view import show
+    from flows.views.audit import show_trace
+    from flows.views.printing import show
     from lineage.trace import trace
 
     live = Live.open(name)
@@ -43,9 +43,9 @@ def impact_of(
 ) -> None:
     """Walk forward from one thing to every snapshot, model version, release and ledger interval that it reached."""
     query = _query(file=file, user=user, video=video, day=day, commit=commit, package=package)
-    from flows.audit_view import show_impact
     from flows.live import Live
-    from flows.view import show
+    from flows.views.audit import show_impact
+    from flows.views.printing import show
     from lineage.impact import impact
 
     live = Live.open(name)
@@ -63,8 +63,8 @@ def reproduce_release(
 ) -> None:
     """Rebuild a release in a clean clone from its recorded data, and compare it bit by bit."""
     from flows.live import Live
-    from flows.reproduce_view import show_reproduction
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.reproduce import show_reproduction
     from infra.log import log_to
     from infra.settings import git_common_dir
     from lineage.reproduce import reproduce
@@ -98,8 +98,8 @@ def verify(
     """Prove it again from the bytes: digests, signatures, the chain, MLflow's alias, what DVC keeps."""
     from flows.live import Live
     from flows.verify import verify
-    from flows.verify_view import show_verification
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.verify import show_verification
 
     done = verify(Live.open(name), release)
     show(done.model_dump(), show_verification, as_json=as_json)
@@ -109,8 +109,8 @@ def verify(
 @audit.command()
 def key(as_json: Json = False) -> None:
     """Show the public key that this machine signs with, to be handed to those who are to trust it."""
-    from flows.verify_view import show_key
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.verify import show_key
     from infra.settings import Settings
     from lineage.keys import public_pem, signer
 
@@ -128,8 +128,8 @@ def erase(
 ) -> None:
     """Keep a viewer out of every later snapshot, and show or remove what still holds that viewer."""
     from flows.erase import Eraser
-    from flows.erase_view import show_erasure
-    from flows.view import show
+    from flows.views.erase import show_erasure
+    from flows.views.printing import show
 
     show(Eraser.of(name, user).erase(reason, apply=apply), show_erasure, as_json=as_json)
 
@@ -139,7 +139,7 @@ def hold(release: Release, reason: HoldReason, name: NameOption = None, as_json:
     """Put a release on legal hold: neither `nightreel gc` nor an erasure removes it."""
     from flows.legal_hold import hold
     from flows.live import Live
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     show(hold(Live.open(name), release, reason=reason), show_fields, as_json=as_json)
 
@@ -149,7 +149,7 @@ def unhold(release: Release, reason: HoldReason, name: NameOption = None, as_jso
     """Free a release of its legal hold. The record of the hold stays."""
     from flows.legal_hold import lift
     from flows.live import Live
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     show(lift(Live.open(name), release, reason=reason), show_fields, as_json=as_json)
 
@@ -157,9 +157,9 @@ def unhold(release: Release, reason: HoldReason, name: NameOption = None, as_jso
 @audit.command()
 def holds(name: NameOption = None, as_json: Json = False) -> None:
     """List every hold and every lifting of one: which release, when, by whom and why."""
-    from flows.gc_view import show_holds
     from flows.live import Live
-    from flows.view import show
+    from flows.views.gc import show_holds
+    from flows.views.printing import show
 
     show([one.model_dump() for one in Live.open(name).holds.all()], show_holds, as_json=as_json)
 
@@ -174,6 +174,6 @@ def report_release(
     """Write one page about a release that an auditor can file: it loads nothing from anywhere."""
     from flows.live import Live
     from flows.report import write_report
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     show(write_report(Live.open(name), release, output), show_fields, as_json=as_json)

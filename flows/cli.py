@@ -73,7 +73,8 @@ def retrain(
     from flows.run import run_night
 
     outcome = run_night(source.value, path, as_of and as_of.date(), overrides or [])
-    from flows.view import show, show_outcome
+    from flows.views.night import show_outcome
+    from flows.views.printing import show
 
     show(outcome.as_row(), show_outcome, as_json=as_json)
     raise typer.Exit(1 if outcome.status == "refused" else 0)
@@ -91,7 +92,7 @@ def refresh(
     from flows.run import run_refresh
 
     outcome = run_refresh(source.value, path, as_of and as_of.date(), overrides or [])
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     show(outcome.model_dump(mode="json"), show_fields, as_json=as_json)
 
@@ -107,7 +108,8 @@ def replay(
 ) -> None:
     """Run one night a day over a real log, each knowing only what had landed by then."""
     from flows.run import run_replay
-    from flows.view import show, show_replay
+    from flows.views.night import show_replay
+    from flows.views.printing import show
 
     outcomes = run_replay(source.value, path, first.date(), last.date(), overrides or [])
     show([outcome.as_row() for outcome in outcomes], show_replay, as_json=as_json)
@@ -133,8 +135,8 @@ def monitor(
 
     files = {"plot": plot, "prometheus": prometheus}
     watched = run_monitor(name, source.value, path, as_of and as_of.date(), overrides or [], **files)
-    from flows.monitor_view import show_watched
-    from flows.view import show
+    from flows.views.monitor import show_watched
+    from flows.views.printing import show
 
     show(watched.model_dump(mode="json"), show_watched, as_json=as_json)
     raise typer.Exit(1 if watched.status in ("rolled back", "rollback refused") else 0)
@@ -154,7 +156,8 @@ def leaderboard(
 ) -> None:
     """Train and evaluate every candidate; register and release nothing."""
     from flows.run import run_leaderboard
-    from flows.view import show, show_leaderboard
+    from flows.views.leaderboard import show_leaderboard
+    from flows.views.printing import show
 
     rows = run_leaderboard(source.value, path, split.value, k, overrides or [], plot=plot)
     show(rows, show_leaderboard, as_json=as_json)
@@ -174,8 +177,8 @@ def tune(
     from flows.run import run_tune
 
     tuned = run_tune(candidate, trials, hours, source.value, path, overrides or [])
-    from flows.tune_view import show_tuned
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.tune import show_tuned
 
     show(tuned.model_dump(mode="json"), show_tuned, as_json=as_json)
 
@@ -199,7 +202,7 @@ def schedule(
 ) -> None:
     """Make the Prefect deployments of a source: nights, refreshes, proofs, and nights when data arrives."""
     from flows.run import make_schedule
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     made = make_schedule(
         cron,
@@ -239,7 +242,8 @@ def recommend(
 ) -> None:
     """Show what a viewer would be shown now, from the live release and nothing else."""
     from flows.live import Live
-    from flows.view import show, show_recommended
+    from flows.views.printing import show
+    from flows.views.recommended import show_recommended
 
     live = Live.open(name)
     head, bundle = live.bundle()
@@ -258,8 +262,8 @@ def profile(
 ) -> None:
     """Show what the live release knows of a viewer: interests, activity, habits."""
     from flows.live import Live
-    from flows.profile_view import show_profile
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.profile import show_profile
 
     head, bundle = Live.open(name).bundle()
     told = bundle.profile(user, private=private)
@@ -273,8 +277,8 @@ def video(
     """Show what is known of a video: catalogue, tags, key frames, and what is said."""
     from flows.live import Live
     from flows.video import describe_video
-    from flows.video_view import show_video
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.video import show_video
 
     show(describe_video(Live.open(name), video), show_video, as_json=as_json)
 
@@ -289,8 +293,8 @@ def regions(
 ) -> None:
     """Show where and when the newest night's viewers watch: flows between regions, hot spots by hour."""
     from flows.regions import describe_regions, draw_regions, newest_regions
-    from flows.regions_view import show_regions
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.regions import show_regions
     from infra.settings import Settings
 
     night = newest_regions(Settings(), name)
@@ -303,7 +307,8 @@ def regions(
 def releases(name: NameOption = None, as_json: Json = False) -> None:
     """List every ledger entry: what went live, when, by whom and why."""
     from flows.live import Live
-    from flows.view import show, show_releases
+    from flows.views.printing import show
+    from flows.views.releases import show_releases
 
     show(Live.open(name).entered(), show_releases, as_json=as_json)
 
@@ -316,7 +321,8 @@ def show_release(
 ) -> None:
     """Show one release: what it is made of, its verdict, when it was live."""
     from flows.live import Live
-    from flows.view import show, show_manifest
+    from flows.views.printing import show
+    from flows.views.releases import show_manifest
 
     show(Live.open(name).describe(release), show_manifest, as_json=as_json)
 
@@ -326,9 +332,9 @@ def status(name: NameOption = None, as_json: Json = False) -> None:
     """Say what is live, what waits for a person, and which services run."""
     from flows.live import Live
     from flows.stack import stack_status
-    from flows.stack_view import show_stack
     from flows.status import status_of
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
+    from flows.views.stack import show_stack
 
     stack = stack_status()
     if stack is None:
@@ -357,8 +363,8 @@ def up(
 ) -> None:
     """Start S3, PostgreSQL, MLflow, Prefect and a worker on this machine, and keep them running."""
     from flows.stack import bring_up
-    from flows.stack_view import show_stack
-    from flows.view import show
+    from flows.views.printing import show
+    from flows.views.stack import show_stack
 
     said = bring_up(external=external, foreground=foreground, told=lambda line: typer.echo(line, err=True))
     show(said, show_stack, as_json=as_json)
@@ -368,7 +374,7 @@ def up(
 def down(as_json: Json = False) -> None:
     """Stop what `up` started; its data stays."""
     from flows.stack import take_down
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     show(take_down(), show_fields, as_json=as_json)
 
@@ -386,7 +392,7 @@ def promote(
 ) -> None:
     """Make a model version that passed the gate live; past the gate only by an override that expires."""
     from flows.live import Live
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     if override != (expires is not None):
         raise BadInput("--override and --expires go together: an override has a last day.")
@@ -405,7 +411,7 @@ def approve(
     """Approve a challenger that passed the gate and waits; it goes live now."""
     from flows import approving
     from flows.live import Live
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     live = Live.open(name)
     entry = approving.approve(model_version, live, by=live.settings.who, reason=reason)
@@ -422,7 +428,7 @@ def reject(
     """Reject a challenger that waits; nights do not ask for the same again."""
     from flows import approving
     from flows.live import Live
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     live = Live.open(name)
     decided = approving.reject(model_version, live, by=live.settings.who, reason=reason)
@@ -433,7 +439,8 @@ def reject(
 def reconcile(name: NameOption = None, as_json: Json = False) -> None:
     """Answer what people asked for in MLflow, and restore what they deleted there of the live model; one pass."""
     from flows.run import run_reconcile
-    from flows.view import show, show_findings
+    from flows.views.findings import show_findings
+    from flows.views.printing import show
 
     show([finding.as_row() for finding in run_reconcile(name)], show_findings, as_json=as_json)
 
@@ -447,8 +454,8 @@ def gc(
 ) -> None:
     """Show or remove what neither the live release, the last ones nor those on legal hold need."""
     from flows.gc import Collector
-    from flows.gc_view import show_collection
-    from flows.view import show
+    from flows.views.gc import show_collection
+    from flows.views.printing import show
 
     show(Collector.of(name).collect(keep, apply=apply), show_collection, as_json=as_json)
 
@@ -462,7 +469,7 @@ def rollback(
 ) -> None:
     """Go back to an earlier release."""
     from flows.live import Live
-    from flows.view import show, show_fields
+    from flows.views.printing import show, show_fields
 
     live = Live.open(name)
     show(live.signed(live.rollback(to, reason=reason)), show_fields, as_json=as_json)

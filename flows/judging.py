@@ -14,7 +14,7 @@ from flows.night_run import Night
 from flows.outcome import Outcome, Status
 from flows.refresh import catalogue_of, refresh_live, refreshes
 from flows.steps import ask_step, register_step, release_step
-from flows.verdict_page import standings_markdown, verdict_markdown
+from flows.views.verdict_page import standings_markdown, verdict_markdown
 from infra.errors import NightreelError
 from lineage.approvals import rejected
 from lineage.attestation import Origin, attest

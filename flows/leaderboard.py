@@ -5,7 +5,7 @@ from typing import Any
 
 from flows.night import measure
 from flows.outcome import Request
-from flows.verdict_page import COSTS
+from flows.views.verdict_page import COSTS
 from infra.disk import arriving, disk_errors
 from infra.errors import Refused
 from infra.settings import Settings

@@ -13,11 +13,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.live import Live
-from flows.monitor_page import monitor_markdown
 from flows.monitor_results import log_windows
 from flows.outcome import SourceKind, Watched
 from flows.steps import land_step
 from flows.take_back import Watching, judged_until, take_back
+from flows.views.monitor_page import monitor_markdown
 from infra.disk import room_on
 from infra.errors import BadInput, Refused
 from infra.git import project_root

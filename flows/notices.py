@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.outcome import Outcome, Request
-from flows.verdict_page import figure
+from flows.views.verdict_page import figure
 from infra.errors import BadInput, Refused
 from infra.git import project_root
 from infra.notify import Kind, notify

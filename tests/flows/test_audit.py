@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from flows.audit_view import show_impact, show_trace
 from flows.cli import app
+from flows.views.audit import show_impact, show_trace
 from infra.git import git
 from lineage.impact import Query, impact
 from lineage.trace import trace

@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.regions import describe_regions, newest_regions
-from flows.regions_view import show_regions
+from flows.views.regions import show_regions
 from infra.errors import BadInput
 from infra.settings import Settings
 from tasks.params import Regions
 from tasks.regions import regions
-from tests.flows.test_view import rows, seen
+from tests.flows.views.terminal import rows, seen
 from tests.tasks.test_regions import ODD, accept, log
 
 FLOW = {"hour": 9, "from": "[b]a\n", "to": "x" * 60, "steps": 1234}

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.verdict_page import figure
+from flows.views.verdict_page import figure
 
 COLOURS = {"below": "red", "above": "yellow", "in control": "green", "drift": "red", "steady": "green"}
 STATUS = {"watched": "green", "nothing new": "cyan", "rolled back": "red", "rollback refused": "red"}

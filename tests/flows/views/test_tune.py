@@ -1,11 +1,9 @@
 """A search on the screen, at 80 columns."""
 
-import io
 from typing import Any
 
-from rich.console import Console
-
-from flows.tune_view import show_tuned
+from flows.views.tune import show_tuned
+from tests.flows.views.terminal import rows, seen
 
 
 def trial(number: int, state: str, value: float | None) -> dict[str, Any]:
@@ -24,17 +22,15 @@ def shown(**known: Any) -> str:
         "study": "s",
         "run": "2016-10-16-1",
     }
-    out = io.StringIO()
-    show_tuned(Console(file=out, width=80), tuned | {"diff": "", "proposal": None} | known)
-    return out.getvalue()
+    return seen(show_tuned, tuned | {"diff": "", "proposal": None} | known, width=80)
 
 
 def test_the_ten_best_and_the_present_are_listed() -> None:
     lines = shown().splitlines()
     assert lines[0].strip() == "ease, 16 trials, 1 pruned, 1 failed, judged by validation"
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
-    assert [row[0] for row in rows] == [*map(str, range(1, 11)), "0 (present)"]
-    assert rows[0] == ["1", "0.049", "1.25", "101", "null"]
+    trials = rows(shown())
+    assert [row[0] for row in trials] == [*map(str, range(1, 11)), "0 (present)"]
+    assert trials[0] == ["1", "0.049", "1.25", "101", "null"]
 
 
 def test_a_proposal_is_a_diff_and_the_command_that_takes_it() -> None:

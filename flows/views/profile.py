@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.view import show_fields
+from flows.views.printing import show_fields
 from lineage.moments import minute
 
 BAR = 30  # characters of a bar for the largest share

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.view import from_here
+from flows.views.printing import from_here
 
 COLOURS = {"ready": "green", "starting": "yellow", "down": "red"}
 

@@ -1,13 +1,11 @@
 """What retention shows on a screen of 100 columns."""
 
-import io
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from flows.gc_view import show_collection, show_holds
+from flows.views.gc import show_collection, show_holds
+from tests.flows.views.terminal import seen
 
 LONG = "DVC remote s3://a-bucket-with-a-name-of-some-length/and/a/prefix/that/goes/on/and/on/for/a/while"
 TOLD: dict[str, Any] = {
@@ -28,17 +26,8 @@ TOLD: dict[str, Any] = {
 }
 
 
-def shown(show: Callable[[Console, Any], None], content: Any) -> str:
-    console = Console(file=io.StringIO(), width=100)
-    show(console, content)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert max(map(len, text.splitlines())) <= 100
-    return text
-
-
 def test_what_is_kept_and_why_and_what_would_go() -> None:
-    text = shown(show_collection, TOLD)
+    text = seen(show_collection, TOLD)
     for line in (
         "│ 111111111111 │ 2026-11-22 │ is live                   │ 1.5 MB   │",
         "│ 222222222222 │ 2026-11-02 │ is on legal hold          │ 1.0 kB   │",
@@ -54,18 +43,18 @@ def test_what_is_kept_and_why_and_what_would_go() -> None:
 
 
 def test_what_is_gone_is_said_so() -> None:
-    text = shown(show_collection, TOLD | {"applied": True, "at_work": []})
+    text = seen(show_collection, TOLD | {"applied": True, "at_work": []})
     assert "Gone" in text
-    assert text.endswith("Releases that are gone: 333333333333, 444444444444\n")
+    assert text.endswith("Releases that are gone: 333333333333, 444444444444")
 
 
 @pytest.mark.parametrize("applied", [True, False])
 def test_nothing_to_remove_is_said_so(applied: bool) -> None:
-    text = shown(show_collection, TOLD | {"gone": [], "releases": [], "at_work": [], "applied": applied})
-    assert text.endswith("\nNothing else is there.\n")
+    text = seen(show_collection, TOLD | {"gone": [], "releases": [], "at_work": [], "applied": applied})
+    assert text.endswith("\nNothing else is there.")
 
 
 def test_every_hold_is_a_row() -> None:
     hold = {"seq": 1, "action": "hold", "release": "22" * 32, "by": "ada", "at": "2026-11-22T09:49:00.000000Z"}
-    text = shown(show_holds, [hold | {"reason": "case [12]"}])
+    text = seen(show_holds, [hold | {"reason": "case [12]"}])
     assert "│ 1    │ hold   │ 222222222222 │ 2026-11-22 09:49 │ ada │ case [12] │" in text

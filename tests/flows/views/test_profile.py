@@ -1,5 +1,5 @@
-from flows.profile_view import show_profile
-from tests.flows.test_view import seen
+from flows.views.profile import show_profile
+from tests.flows.views.terminal import seen
 
 KNOWN = {
     "user": "[u]1",

@@ -1,7 +1,7 @@
 """What monitoring found as Markdown, for Prefect's artifact pages."""
 
 from flows.outcome import Watched
-from flows.verdict_page import figure
+from flows.views.verdict_page import figure
 
 
 def monitor_markdown(watched: Watched) -> str:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from flows.verdict_page import figure
+from flows.views.verdict_page import figure
 from lineage.moments import minute, span
 
 SHORT = 12  # characters of a digest where people look; JSON has them all

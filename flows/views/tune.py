@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from flows.verdict_page import figure
-from flows.view import from_here, show_fields
+from flows.views.printing import from_here, show_fields
+from flows.views.verdict_page import figure
 
 SHOWN = 10
 

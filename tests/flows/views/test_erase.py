@@ -1,11 +1,9 @@
 """What a person sees of an erasure: the record, what still holds the viewer, and how to remove it."""
 
-import io
 from typing import Any
 
-from rich.console import Console
-
-from flows.erase_view import show_erasure
+from flows.views.erase import show_erasure
+from tests.flows.views.terminal import seen
 
 APPLY = "nightreel audit erase --user 7 --reason TEXT --apply"
 TOLD: dict[str, Any] = {
@@ -35,15 +33,8 @@ TOLD: dict[str, Any] = {
 }
 
 
-def shown(told: dict[str, Any]) -> str:
-    console = Console(file=io.StringIO(), width=100)
-    show_erasure(console, told)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
 def test_what_holds_the_viewer_is_named_and_much_of_it_counted() -> None:
-    text = shown(TOLD)
+    text = seen(show_erasure, TOLD)
     for line in (
         "erasure   3 of reel",
         f"viewer    HMAC-SHA256 {'ab' * 32}, key",
@@ -61,6 +52,8 @@ def test_what_holds_the_viewer_is_named_and_much_of_it_counted() -> None:
 
 
 def test_nothing_left_is_said_so() -> None:
-    text = shown(TOLD | {"holdings": [], "sources": [], "shared": {}, "live": None, "held": [], "applied": True})
-    assert text.endswith("\n\nNothing here holds the viewer.\n")
+    text = seen(
+        show_erasure, TOLD | {"holdings": [], "sources": [], "shared": {}, "live": None, "held": [], "applied": True}
+    )
+    assert text.endswith("\n\nNothing here holds the viewer.")
     assert "To remove it" not in text

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.view import show_fields
+from flows.views.printing import show_fields
 from tasks.regions import shown
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.verdict_page import figure
+from flows.views.verdict_page import figure
 
 COLOURS = {"bit-equal": "green", "within tolerance": "yellow", "different": "red"}
 SHOWN = 12  # differences of one kind; all of them are in the JSON

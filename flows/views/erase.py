@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from flows.view import show_fields
+from flows.views.printing import show_fields
 from lineage.moments import minute
 
 Row = Mapping[str, Any]

@@ -1,6 +1,6 @@
 """The Markdown of Prefect's artifact pages."""
 
-from flows.verdict_page import standings_markdown
+from flows.views.verdict_page import standings_markdown
 
 COSTS = {"seconds": 12.345, "peak_megabytes": 800.0, "joules": 99.0, "milliseconds": 0.5, "megabytes": 7.0}
 

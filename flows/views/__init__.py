@@ -1,0 +1,1 @@
+"""What people look at: tables of commands, pages, artifacts. Nothing here decides or changes anything."""
