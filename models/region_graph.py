@@ -6,11 +6,11 @@ event was there. Nothing else of a viewer goes into it.
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from models.decay import decay
 from models.sparse import NAMES, csr_arrays
@@ -115,7 +115,7 @@ class RegionGraph:
         deviation = np.sqrt(expected * (1 - rows / total) * (1 - columns / total))
         residual = np.divide(self.visits - expected, deviation, out=np.zeros(expected.shape), where=deviation > 0)
         judged = expected >= FEWEST_EXPECTED
-        bound = ndtri(1 - (1 - CONFIDENCE) / max(int(judged.sum()), 1))
+        bound = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / max(int(judged.sum()), 1))
         return HotSpots(expected, residual, judged & (residual > bound))
 
     def trajectories(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from models.params import TagsParams
 from models.video_content import VideoContent
@@ -139,6 +138,8 @@ def _features(videos: VideoContent, rows: NDArray[np.int64], arrays: Arrays) -> 
 
 def _logistic(features: Doubles, of: NDArray[np.int64], weights: Doubles, *, l2: float) -> tuple[Doubles, Doubles]:
     """Kernel `[features, labels]` and bias `[labels]` that minimise weighted cross-entropy + l2/2 |kernel|^2."""
+    from scipy.optimize import minimize
+
     n, width = features.shape
     n_labels = int(of.max()) + 1
     truth = np.zeros((n, n_labels))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.end_state import FinishedNight, assert_at_rest, state
+from tests.flows.end_state import FinishedNight, assert_at_rest, home_of, state
 from tests.flows.project import make_project, make_source, retrain
 from tests.infra.servers import free_ports
 
@@ -82,3 +82,11 @@ def finished(
     assert outcome["status"] == "released"
     assert_at_rest(project)
     return FinishedNight(project, folder / "remote", outcome, state(project, outcome["run"]))
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory, template: Path, finished: FinishedNight) -> Path:
+    """A checkout as `template`, whose nights find the work of the finished one: for tests of what comes after it."""
+    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("warm") / "project"))
+    shutil.copytree(finished.home / "cache", home_of(project) / "cache")
+    return project

@@ -26,9 +26,9 @@ def _night(project: Path, source: Path, neighbours: int, *more: str) -> dict[str
 
 
 @pytest.fixture(scope="module")
-def waited(template: Path, source: Path, prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def waited(warm: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose first challenger passed and waits."""
-    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("approve") / "project"))
+    project = Path(shutil.copytree(warm, tmp_path_factory.mktemp("approve") / "project"))
     outcome = _night(project, source, 100)
     assert (outcome["status"], outcome["model_version"], outcome["seq"]) == ("waiting", "1", None)
     assert_at_rest(project)

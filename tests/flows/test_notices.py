@@ -32,8 +32,8 @@ def mailbox() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def told(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(template, tmp_path_factory.mktemp("notices") / "project"))
+def told(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(warm, tmp_path_factory.mktemp("notices") / "project"))
 
 
 def env(mailbox: Collector) -> dict[str, str]:

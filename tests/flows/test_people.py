@@ -15,9 +15,9 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture(scope="module")
-def asked(template: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def asked(warm: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose versions 1 and 2 passed the gate, in this order, and version 3 did not."""
-    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("people") / "project"))
+    project = Path(shutil.copytree(warm, tmp_path_factory.mktemp("people") / "project"))
     assert retrain(project, source)["seq"] == 1
     assert retrain(project, source, "--set", "train.itemknn.neighbours=60")["seq"] == 2
     worse = ("--set", "train.itemknn.neighbours=50", "--set", "gate.max_megabytes=0.000001")

@@ -27,9 +27,9 @@ TRAINS, STEP = "tasks.train sasrec", "prefect.engine"
 
 
 @pytest.fixture(scope="module")
-def trained(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[Path]:
+def trained(warm: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[Path]:
     """A project whose nights find a worker of the pool `gpu`."""
-    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("pools") / "project"))
+    project = Path(shutil.copytree(warm, tmp_path_factory.mktemp("pools") / "project"))
     (port,) = free_ports(1)
     env = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}
     with (project.parent / "worker.log").open("wb") as log:

@@ -24,9 +24,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def served(template: Path, source: Path, prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def served(warm: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a live release of its own, since MLflow's artifacts are at absolute paths."""
-    project = Path(shutil.copytree(template, tmp_path_factory.mktemp("restoring") / "project"))
+    project = Path(shutil.copytree(warm, tmp_path_factory.mktemp("restoring") / "project"))
     assert retrain(project, source)["model_version"] == "1"
     return project
 

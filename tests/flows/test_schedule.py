@@ -27,9 +27,9 @@ NIGHT_SECONDS = 450  # what a run that was lost has of its deployment's limit co
 
 
 @pytest.fixture(scope="module")
-def scheduled(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scheduled(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of its own, because a deployment names its checkout."""
-    return Path(shutil.copytree(template, tmp_path_factory.mktemp("schedule") / "project"))
+    return Path(shutil.copytree(warm, tmp_path_factory.mktemp("schedule") / "project"))
 
 
 def ask(server: str, path: str, content: object = None) -> Any:
