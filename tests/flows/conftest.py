@@ -90,3 +90,14 @@ def warm(tmp_path_factory: pytest.TempPathFactory, template: Path, finished: Fin
     project = Path(shutil.copytree(template, tmp_path_factory.mktemp("warm") / "project"))
     shutil.copytree(finished.home / "cache", home_of(project) / "cache")
     return project
+
+
+@pytest.fixture(scope="session")
+def two_releases(tmp_path_factory: pytest.TempPathFactory, finished: FinishedNight, source: Path) -> Path:
+    """A project with two releases and one model version that the gate refused; work in a copy of it."""
+    project = tmp_path_factory.mktemp("two-releases") / "project"
+    shutil.copytree(finished.project, project, symlinks=True)
+    assert retrain(project, source, "--set", "train.itemknn.neighbours=60")["seq"] == 2
+    refused = retrain(project, source, "--set", "train.itemknn.neighbours=50", "--set", "gate.max_megabytes=0.000001")
+    assert (refused["status"], refused["model_version"], refused["seq"]) == ("refused", "3", None)
+    return project

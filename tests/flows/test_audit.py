@@ -194,6 +194,7 @@ def test_what_was_erased_and_what_has_no_record_is_said(history: History) -> Non
     assert "no night's record tells of this release" in bare
 
 
+@pytest.mark.slow
 def test_a_night_that_comes_to_what_is_live_is_reached_all_the_same(
     finished: FinishedNight, source: Path, tmp_path: Path
 ) -> None:

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from infra.errors import BadInput
-from tests.flows.end_state import FinishedNight, entries, home_of
-from tests.flows.project import cli_environment, last_json, night_words, retrain, run_cli, said
+from tests.flows.end_state import entries, home_of
+from tests.flows.project import cli_environment, last_json, night_words, run_cli, said
 
 COMMANDS = (
     "retrain",
@@ -44,13 +44,9 @@ HEAVY = ("tensorflow", "keras", "prefect", "mlflow", "polars", "boto3", "botocor
 
 
 @pytest.fixture(scope="module")
-def live(finished: FinishedNight, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with two releases and one model version that the gate refused."""
-    project = Path(shutil.copytree(finished.project, tmp_path_factory.mktemp("cli") / "project", symlinks=True))
-    assert retrain(project, source, "--set", "train.itemknn.neighbours=60")["seq"] == 2
-    refused = retrain(project, source, "--set", "train.itemknn.neighbours=50", "--set", "gate.max_megabytes=0.000001")
-    assert (refused["status"], refused["model_version"], refused["seq"]) == ("refused", "3", None)
-    return project
+def live(two_releases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `two_releases`."""
+    return Path(shutil.copytree(two_releases, tmp_path_factory.mktemp("cli") / "project", symlinks=True))
 
 
 def answer(project: Path, *words: str, code: int = 0, **env: str) -> Any:

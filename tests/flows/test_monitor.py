@@ -131,6 +131,7 @@ def test_each_new_day_is_measured_once_and_left_where_people_look(live: Watched,
     assert list((live.project / ".nightreel/monitor/kuairand/work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_bad_release_is_taken_back_after_three_windows_and_not_before(live: Watched, tmp_path: Path) -> None:
     good = live.books.ledger.head()
     bad = live.plant(tmp_path / "bad", popular=False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.flows.end_state import (
     alias,
     commands_run,
     entries,
+    home_of,
     mlflow_runs,
     processes_in,
     query,
@@ -189,26 +191,25 @@ def _kill_step(project: Path, night: "subprocess.Popen[str]", what: str) -> None
         time.sleep(0.005)
 
 
-def test_what_a_person_rolled_back_stays_back_until_a_person_promotes_it(finished, source):
-    def night(count: int):
-        return retrain(finished.project, source, *_named("rolled", f"train.itemknn.neighbours={count}"))
-
-    first, second = night(100), night(60)
-    assert (first["seq"], second["seq"]) == (1, 2)
-    back = _json(finished, "rollback", "--name", "rolled", "--reason", "viewers complain")
-    assert (back["seq"], back["action"], back["release"]) == (3, "rollback", first["release"])
-    assert alias(finished.home, "rolled") == first["model_version"]
-    kept = night(60)
+def test_what_a_person_rolled_back_stays_back_until_a_person_promotes_it(two_releases, source, tmp_path):
+    project = Path(shutil.copytree(two_releases, tmp_path / "project", symlinks=True))
+    home, again = home_of(project), ("--set", "train.itemknn.neighbours=60")
+    first, second = entries(home)
+    back = run_cli(project, "rollback", "--reason", "viewers complain")
+    assert back.returncode == 0, said(back)
+    assert alias(home) == first.model_version
+    kept = retrain(project, source, *again)
     assert kept["status"] == "refused"
     assert "tests rolled back from release" in kept["reasons"][0]
     assert "viewers complain" in kept["reasons"][0]
-    version = second["model_version"]
-    again = _json(finished, "promote", version, "--name", "rolled", "--reason", "it was the player")
-    assert (again["seq"], again["action"], again["release"]) == (4, "promote", second["release"])
-    assert night(60)["status"] == "unchanged"
-    assert [entry.action for entry in entries(finished.home, "rolled")] == ["release", "release", "rollback", "promote"]
-    assert alias(finished.home, "rolled") == version
-    assert versions(finished.home, "rolled") == {"1": "passed", "2": "passed"}
+    promoted = run_cli(project, "promote", second.model_version, "--reason", "it was the player")
+    assert promoted.returncode == 0, said(promoted)
+    assert retrain(project, source, *again)["status"] == "unchanged"
+    *_, rollback, promote = ledger = entries(home)
+    assert [entry.action for entry in ledger] == ["release", "release", "rollback", "promote"]
+    assert (rollback.release, promote.release) == (first.release, second.release)
+    assert alias(home) == second.model_version
+    assert versions(home) == {"1": "passed", "2": "passed", "3": "refused"}
 
 
 def test_two_recommenders_live_side_by_side_in_one_store(finished, source):

@@ -9,26 +9,15 @@ from flows.live import Live
 from flows.people import ASKED_BY, answer_people
 from infra.registry import REFUSED
 from lineage.ledger import Draft, Entry, Ledger
-from tests.flows.project import last_json, retrain, run_cli, said
+from tests.flows.project import last_json, run_cli, said
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-@pytest.fixture(scope="module")
-def asked(warm: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose versions 1 and 2 passed the gate, in this order, and version 3 did not."""
-    project = Path(shutil.copytree(warm, tmp_path_factory.mktemp("people") / "project"))
-    assert retrain(project, source)["seq"] == 1
-    assert retrain(project, source, "--set", "train.itemknn.neighbours=60")["seq"] == 2
-    worse = ("--set", "train.itemknn.neighbours=50", "--set", "gate.max_megabytes=0.000001")
-    assert retrain(project, source, *worse)["status"] == "refused"
-    return project
-
-
 @pytest.fixture
-def live(asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
-    """The recommender of a copy of `asked`, version 2 live."""
-    project = Path(shutil.copytree(asked, tmp_path / "project", symlinks=True))
+def live(two_releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """The recommender of a copy of `two_releases`, version 2 live."""
+    project = Path(shutil.copytree(two_releases, tmp_path / "project", symlinks=True))
     monkeypatch.chdir(project)
     monkeypatch.setenv("NIGHTREEL_ACTOR", "tests")
     live = Live.open(None)

@@ -103,6 +103,7 @@ def _machine(folder: Path, name: str) -> dict[str, str]:
     return {f"NIGHTREEL_{variable}": str(value) for variable, value in shared.items()}
 
 
+@pytest.mark.slow
 def test_of_two_machines_at_the_same_night_the_one_that_was_taken_over_from_publishes_nothing(
     project, source, tmp_path
 ):

@@ -110,6 +110,7 @@ def test_new_videos_go_live_with_the_same_model_in_one_entry(live: Live) -> None
     assert unknown.stderr == "BadInput: The live release of files has no such video. Received: '5'\n"
 
 
+@pytest.mark.slow
 def test_a_night_that_keeps_the_live_model_brings_it_new_videos(live: Live) -> None:
     live.add(NEW[0])
     outcome = retrain(live.project, live.source, "--set", "candidates=[popularity]", "--set", "gate.rule=better")

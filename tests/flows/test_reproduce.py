@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from infra.s3 import client, parse_url
-from tests.flows.end_state import git
+from tests.flows.end_state import FinishedNight, git, home_of
 from tests.flows.project import commit_all, last_json, make_project, retrain, run_cli, said
 from tests.infra.servers import BUCKET, S3Server
 
@@ -54,9 +54,10 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory, source: Path, prefect_server: str) -> Night:
+def night(tmp_path_factory: pytest.TempPathFactory, source: Path, finished: FinishedNight) -> Night:
     folder = tmp_path_factory.mktemp("reproduce")
     project = make_project(folder / "project", candidates=CANDIDATES)
+    shutil.copytree(finished.home / "cache", home_of(project) / "cache")
     outcome = retrain(project, source, env={"NIGHTREEL_REMOTE": str(folder / "remote")})
     assert (outcome["status"], outcome["failed_candidates"]) == ("released", {})
     return Night(project, folder / "remote", outcome)

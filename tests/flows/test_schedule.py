@@ -190,6 +190,7 @@ def test_a_proof_that_fails_is_a_failed_run_that_says_what_does_not_hold(
     assert "things do not hold for files, first: " in run["state"]["message"]
 
 
+@pytest.mark.slow
 def test_a_night_that_overruns_is_stopped_and_the_next_one_goes_on(
     prefect_server: str, scheduled: Path, source: Path, tmp_path: Path
 ) -> None:

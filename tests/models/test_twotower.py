@@ -265,7 +265,7 @@ fitted(epochs=2, dropout=0.2, jit_compile=sys.argv[2] == "jit")[0].save(Path(sys
 """
 
 
-@pytest.mark.parametrize("compiled", ["jit", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("compiled", ["plain", pytest.param("jit", marks=pytest.mark.slow)])
 def test_two_processes_train_to_the_same_bytes_and_say_nothing(tmp_path, compiled):
     root = Path(__file__).parents[2]
     digests = []
