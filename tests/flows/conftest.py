@@ -93,10 +93,10 @@ def warm(tmp_path_factory: pytest.TempPathFactory, template: Path, finished: Fin
 
 
 @pytest.fixture(scope="session")
-def two_releases(tmp_path_factory: pytest.TempPathFactory, finished: FinishedNight, source: Path) -> Path:
+def two_releases(tmp_path_factory: pytest.TempPathFactory, warm: Path, source: Path) -> Path:
     """A project with two releases and one model version that the gate refused; work in a copy of it."""
-    project = tmp_path_factory.mktemp("two-releases") / "project"
-    shutil.copytree(finished.project, project, symlinks=True)
+    project = Path(shutil.copytree(warm, tmp_path_factory.mktemp("two-releases") / "project"))
+    assert retrain(project, source)["seq"] == 1
     assert retrain(project, source, "--set", "train.itemknn.neighbours=60")["seq"] == 2
     refused = retrain(project, source, "--set", "train.itemknn.neighbours=50", "--set", "gate.max_megabytes=0.000001")
     assert (refused["status"], refused["model_version"], refused["seq"]) == ("refused", "3", None)
