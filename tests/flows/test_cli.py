@@ -235,6 +235,7 @@ def test_rollback_and_promote_go_there_and_back(live: Path) -> None:
     assert answer(live, "promote", "2", "--reason", "as it was")["seq"] == 6
 
 
+@pytest.mark.slow
 def test_several_recommenders_need_a_name(live: Path, source: Path) -> None:
     done = run_cli(live, *night_words(source, "--set", "name=second"), "--json")
     assert done.returncode == 0, said(done)

@@ -68,7 +68,7 @@ BOUNDARIES: dict[str, Callable[[Path], bool]] = {
     "remembered": _there("mirrored/files"),
 }
 EARLY = ("worktree begun", "ingest")
-LATE = ("recorded", "registered", "live")
+LATE = ("registered", "live")
 
 
 def _kill_when(project: Path, source: Path, reached: Callable[[], bool]) -> bool:

@@ -210,6 +210,7 @@ def test_a_night_that_overruns_is_stopped_and_the_next_one_goes_on(
     assert (outcome["status"], outcome["run"]) == ("released", run_folder.name)
 
 
+@pytest.mark.slow
 def test_a_partition_that_arrives_starts_one_night_however_often_it_is_looked_for(
     prefect_server: str, scheduled: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -296,6 +297,7 @@ def _worker(project: Path, *, fails: bool = False) -> Iterator[Path]:
         _kill(worker)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_takes_its_own_server_along(scheduled: Path) -> None:
     env = {name: value for name, value in cli_environment(scheduled).items() if name != "PREFECT_API_URL"}
     log, worker = _start(scheduled, env)

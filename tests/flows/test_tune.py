@@ -154,6 +154,7 @@ def test_a_trial_that_was_killed_is_tried_again_and_a_poor_one_is_pruned(searche
     assert query(home_of(searched), epochs) == [(4,)]
 
 
+@pytest.mark.slow
 def test_where_every_trial_diverges_the_search_says_why(searched: Path, source: Path) -> None:
     wild = ("--set", "train.sasrec.learning_rate=1.0e+38")
     done = run_cli(searched, *words(source, "sasrec", 2, *SASREC, *wild))

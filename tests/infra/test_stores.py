@@ -312,6 +312,7 @@ def test_endpoint_that_is_no_url_is_one_sentence() -> None:
         client(Settings.model_validate({"s3_endpoint": "nowhere"}))
 
 
+@pytest.mark.slow
 def test_server_killed_midway_is_unreachable_soon(tmp_path: Path) -> None:
     with seaweed(tmp_path) as server:
         store = open_store(server.new_prefix(), server.settings())

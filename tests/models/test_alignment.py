@@ -31,6 +31,7 @@ def fitted(**params):
     return model, model.fit(TRAIN, VALID, seed=0)
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_the_other_crop():
     model, _ = fitted(dim=11, epochs=40, patience=40, sound_weight=0.0, noise=0.0)
     (clip,) = HELD_OUT

@@ -103,6 +103,7 @@ def test_sampled_negatives_learn_the_chain_too():
     assert scores(model, sequences([2, 3, 4], [7])).argmax(axis=1).tolist() == [5, 8]
 
 
+@pytest.mark.slow
 def test_gbce_learns_the_chain_too_and_better_than_popularity():
     data = chain_training()
     model, _ = fitted(data=training(*CHAIN), epochs=60, dropout=0.0, learning_rate=0.02, negatives=8, loss="gbce")

@@ -137,6 +137,7 @@ def test_a_learning_rate_beyond_reason_diverges(encoder):
         tuned(encoder, "full", learning_rate=1e38)
 
 
+@pytest.mark.slow
 def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder, tmp_path):
     def run(epochs, checkpoint):
         return tuned_on(encoder, CATEGORIES, epochs=epochs, patience=9, checkpoint=checkpoint)
