@@ -73,7 +73,6 @@ def _at_work(project: Path) -> dict[int, str]:
     return {pid: line for pid, line in processes_in(project).items() if TRAINS in line}
 
 
-@pytest.mark.slow
 def test_what_keras_trains_goes_to_the_pool(trained: Path, source: Path, prefect_server: str) -> None:
     night = retrain(trained, source, *CANDIDATES)
     assert (night["status"] in ("released", "refused"), night["failed_candidates"]) == (True, {})

@@ -33,7 +33,6 @@ def check(nights: list[dict]) -> None:
     assert released, "no night of the log released anything"
 
 
-@pytest.mark.slow
 def test_two_nights_and_again_from_what_was_kept(project):
     nights = replay(project, 9)
     check(nights)

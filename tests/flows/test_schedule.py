@@ -210,7 +210,6 @@ def test_a_night_that_overruns_is_stopped_and_the_next_one_goes_on(
     assert (outcome["status"], outcome["run"]) == ("released", run_folder.name)
 
 
-@pytest.mark.slow
 def test_a_partition_that_arrives_starts_one_night_however_often_it_is_looked_for(
     prefect_server: str, scheduled: Path, source: Path, tmp_path: Path
 ) -> None:
