@@ -114,6 +114,7 @@ def checked_out(inputs: Inputs, settings: Settings) -> Iterator[Checkout]:
             _make(run, inputs, settings)
         with locked(run.gpu_lock), locked(run.step_lock):
             pass  # a step of a killed run may still be ending
+        _configure_dvc(run.path / ".dvc", settings)  # of a run that is found again too: S3 may have moved since
         _free_git(run)
         # DVC writes this list of its own locks in place, so a kill may have torn it; nobody of this run is at work now
         (run.path / ".dvc/tmp/rwlock").unlink(missing_ok=True)
@@ -176,7 +177,6 @@ def _make(run: Checkout, inputs: Inputs, settings: Settings) -> None:
     (run.path / "params.yaml").write_text(inputs.params, encoding="utf-8")
     (run.path / "data").mkdir(exist_ok=True)
     (run.path / "data/landed.json").write_text(inputs.landed, encoding="utf-8")
-    _configure_dvc(run.path / ".dvc", settings)
     (run.folder / "ready").touch()
 
 

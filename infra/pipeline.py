@@ -67,12 +67,13 @@ class Pipeline:
         """Copy what the run's commit names to the DVC remote, if one is set. Raises `Unreachable`."""
         if not self._settings.remote:
             return
+        from botocore.exceptions import BotoCoreError
         from dvc.exceptions import DvcException
 
         with self._repo() as repo:
             try:
                 repo.push()
-            except (DvcException, OSError) as error:
+            except (DvcException, OSError, BotoCoreError) as error:
                 raise Unreachable(f"dvc push to {self._settings.remote} failed: {_root_cause(error)}") from error
 
     @contextlib.contextmanager
