@@ -181,7 +181,10 @@ def _make(run: Checkout, inputs: Inputs, settings: Settings) -> None:
 
 
 def _configure_dvc(folder: Path, settings: Settings) -> None:
-    """Point DVC at the shared cache (local) and at the remote (committed, so that a clone can pull)."""
+    """Point DVC at the shared cache (local) and at the remote (committed, so that a clone can pull).
+
+    Each file is replaced as a whole: the run is told anew whenever it is opened, and may be killed while it is.
+    """
     local = configparser.ConfigParser()
     local["cache"] = {"dir": str(settings.home_dir / "cache"), "type": '"reflink,hardlink,symlink,copy"'}
     local["core"] = {"site_cache_dir": str(folder.parents[1] / "dvc")}  # the run's own, so that it goes with the run
@@ -201,5 +204,7 @@ def _is_s3(url: str) -> bool:
 
 
 def _write(config: configparser.ConfigParser, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
+    partial = path.parents[2] / f"{path.name}.partial"  # beside the worktree, so that no commit ever has it
+    with partial.open("w", encoding="utf-8") as file:
         config.write(file)
+    partial.replace(path)

@@ -3,6 +3,7 @@
 import configparser
 import shutil
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from dvc.repo import Repo
@@ -44,6 +45,27 @@ def test_a_run_that_is_found_again_asks_s3_where_it_is_now(inputs: Inputs, tmp_p
     assert [endpoint(f"http://127.0.0.1:{port}") for port in (1, 2, 2)] == [
         f"http://127.0.0.1:{port}" for port in (1, 2, 2)
     ]
+
+
+def test_a_kill_while_it_is_told_leaves_what_it_was_told_before(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path / "home", remote="s3://bucket/dvc", s3_endpoint="http://127.0.0.1:1")
+    with checked_out(inputs, settings) as run:
+        files = [run.path / ".dvc" / name for name in ("config", "config.local")]
+    before = [file.read_bytes() for file in files]
+
+    def half(_: configparser.ConfigParser, file: TextIO) -> None:
+        file.write("[co")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(configparser.ConfigParser, "write", half)
+        with pytest.raises(KeyboardInterrupt), checked_out(inputs, settings):
+            pass
+    assert [file.read_bytes() for file in files] == before
+    with checked_out(inputs, settings):
+        assert git("status", "--porcelain", "--", ".dvc", at=run.path) == "M .dvc/config"
 
 
 def test_a_remote_that_does_not_answer_is_one_sentence(inputs: Inputs, tmp_path: Path) -> None:
